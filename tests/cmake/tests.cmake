@@ -72,7 +72,7 @@ foreach(kind IN ITEMS serial mpi)
   target_precompile_headers(espalier_test_${kind} PRIVATE <boost/test/unit_test.hpp>)
 endforeach()
 target_link_libraries(espalier_test_mpi PUBLIC MPI::MPI_CXX OpenMP::OpenMP_CXX)
-target_compile_definitions(espalier_test_mpi PRIVATE ESPALIER_TEST_WITH_MPI)
+target_compile_definitions(espalier_test_mpi PUBLIC ESPALIER_TEST_WITH_MPI)
 
 # espalier_read_marks(<file> <default level>): reads the marks described above into `level`,
 # `labels` (level included) and `timeout` of the caller.

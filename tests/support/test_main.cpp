@@ -18,7 +18,8 @@ bool init_nothing() { return true; }
 int run_cases(int argc, char** argv) {
   std::vector<char*> arguments(argv, argv + argc);
   char no_signals[] = "--catch_system_errors=no";
-  arguments.insert(arguments.begin() + 1, no_signals);
+  char no_color[] = "--color_output=no";
+  arguments.insert(arguments.begin() + 1, {no_signals, no_color});
   const int count = static_cast<int>(arguments.size());
   arguments.push_back(nullptr);
   return boost::unit_test::unit_test_main(init_nothing, count, arguments.data());
