@@ -1,0 +1,92 @@
+#include "framework/runtime.hpp"
+
+#include <mpi.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <new>
+#include <string>
+#include <thread>
+
+namespace espalier {
+namespace {
+
+// How long a rank that does not speak lets the one that does finish its line before it aborts.
+constexpr std::chrono::seconds kHeadStart{5};
+
+void print_line(const std::string& line) {
+  // One call for the whole line: the lines of several ranks then do not mix.
+  std::fputs(text("espalier: ", line, "\n").c_str(), stderr);
+  std::fflush(nullptr);
+}
+
+[[noreturn]] void fatal(int rank, ExitStatus status, const std::string& message) {
+  print_line(text("fatal on rank ", rank, ": ", message));
+  MPI_Abort(MPI_COMM_WORLD, static_cast<int>(status));
+  std::_Exit(static_cast<int>(status));
+}
+
+// Every rank knows: one of them says it, all go on to finalize.
+ExitStatus end_together(int rank, const Error& error) {
+  if (rank == 0) {
+    print_line(error.what());
+  }
+  return error.status();
+}
+
+// Only the ranks of a part of the world know; the others may be waiting for them.
+[[noreturn]] void end_for_others(int rank, const SharedError& error) {
+  if (!error.speaks()) {
+    std::this_thread::sleep_for(kHeadStart);
+  }
+  fatal(rank, error.status(), error.what());
+}
+
+ExitStatus tell(const std::function<ExitStatus(const Comm&)>& story, int rank, int ranks) {
+  try {
+    const Comm world(MPI_COMM_WORLD);
+    return story(world);
+  } catch (const SharedError& error) {
+    if (error.known_to_all(ranks)) {
+      return end_together(rank, error);
+    }
+    end_for_others(rank, error);
+  } catch (const Error& error) {
+    if (ranks == 1) {
+      return end_together(rank, error);
+    }
+    fatal(rank, error.status(), error.what());
+  } catch (const std::bad_alloc&) {
+    fatal(rank, ExitStatus::kDoesNotFit, text("out of memory on rank ", rank));
+  } catch (const std::exception& error) {
+    fatal(rank, ExitStatus::kOurBug, error.what());
+  } catch (...) {
+    fatal(rank, ExitStatus::kOurBug, "an exception of unknown type");
+  }
+}
+
+}  // namespace
+
+int run_main(int argc, char** argv, const std::function<ExitStatus(const Comm&)>& story) {
+  int provided = MPI_THREAD_SINGLE;
+  if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+    print_line("MPI does not start");
+    return static_cast<int>(ExitStatus::kSystem);
+  }
+  int rank = 0;
+  int ranks = 1;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  if (provided < MPI_THREAD_FUNNELED) {
+    fatal(rank, ExitStatus::kSystem,
+          "this MPI does not allow threads; espalier needs MPI_THREAD_FUNNELED");
+  }
+  const ExitStatus status = tell(story, rank, ranks);
+  std::fflush(nullptr);
+  MPI_Finalize();
+  return static_cast<int>(status);
+}
+
+}  // namespace espalier
