@@ -1,0 +1,166 @@
+#!/usr/bin/env bash
+# Builds espalier and runs everything a change must pass, from a bare Debian 12 on (git and bash).
+#
+#   bash tests/check.sh [STAGE...]     stages: packages scripts build asan tsan smoke full
+#
+# Without arguments all stages run in this order. Each has a budget of wall time on two cores; the
+# table at the end compares. A stage over its budget is reported, a failed one makes the exit
+# status 1. ESPALIER_DATA names the folder of the data tests; where it does not exist they are
+# skipped, where it exists a skipped one is a failure. CHECK_JOBS sets the number of parallel jobs.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+declare -A budget=([packages]=300 [scripts]=10 [build]=300 [asan]=360 [tsan]=240 [smoke]=120 [full]=480)
+all_stages=(packages scripts build asan tsan smoke full)
+jobs=${CHECK_JOBS:-$(nproc)}
+data=$(realpath -m "${ESPALIER_DATA:-../shared/data}")
+results=()          # stage, seconds, outcome
+tests_total=0
+tests_failed=0
+skipped=() # test and reason
+forbidden_skips=()
+
+say() { printf '\n== %s\n' "$*"; }
+
+# --- packages ---------------------------------------------------------------------------------
+
+stage_packages() {
+  local wanted missing=() name root=()
+  mapfile -t wanted < <(sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' tests/packages.txt)
+  for name in "${wanted[@]}"; do
+    if ! dpkg-query -W -f '${db:Status-Status}\n' "$name" 2> /dev/null | grep -qx installed; then
+      missing+=("$name")
+    fi
+  done
+  if [ "${#missing[@]}" -eq 0 ]; then
+    echo "all ${#wanted[@]} packages are installed"
+    return 0
+  fi
+  echo "to install: ${missing[*]}"
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo > /dev/null; then
+      echo "neither root nor sudo: install them by hand"
+      return 1
+    fi
+    root=(sudo)
+  fi
+  "${root[@]}" apt-get update -q || return 1
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# --- builds -----------------------------------------------------------------------------------
+
+build_preset() { # PRESET
+  cmake --preset "$1" -DESPALIER_DATA="$data" > "build/$1.log" 2>&1 || { cat "build/$1.log"; return 1; }
+  cmake --build --preset "$1" -j "$jobs"
+}
+
+# shellcheck disable=SC2317 # the stages are called by name
+stage_scripts() {
+  git ls-files -z -- '*.sh' .ci/run | xargs -0 -r shellcheck
+}
+# shellcheck disable=SC2317
+stage_build() { build_preset ci; }
+
+# --- tests ------------------------------------------------------------------------------------
+
+# Runs the tests of BUILD that carry LABEL, and books the outcome.
+run_tests() { # BUILD LABEL
+  local log=build/ctest-$1-$2.log status count
+  ctest --test-dir "build/$1" -L "^$2\$" -j "$jobs" --output-on-failure --no-tests=error 2>&1 |
+    tee "$log"
+  status=${PIPESTATUS[0]}
+  # "97% tests passed, 3 tests failed out of 92"
+  count=$(sed -nE 's/^[0-9]+% tests passed, ([0-9]+) tests? failed out of ([0-9]+)$/\1 \2/p' "$log")
+  if [ -n "$count" ]; then
+    tests_failed=$((tests_failed + ${count% *}))
+    tests_total=$((tests_total + ${count#* }))
+  fi
+  book_skips "$1" "$log"
+  return "$status"
+}
+
+# Lists the skipped tests of a log with their reasons; a data test may be skipped only without data.
+book_skips() { # BUILD LOG
+  local name reason data_tests
+  data_tests=$(ctest --test-dir "build/$1" -N -L '^data$' | sed -nE 's/^ *Test +#[0-9]+: //p')
+  while read -r name; do
+    reason=$(grep -hoE "SKIPPED: .*|\.\.\. skipped ['\"].*" "build/$1/tmp/$name.log" 2> /dev/null |
+      sed -E 's/^SKIPPED: //; s/^\.\.\. skipped //' | sort -u | paste -sd ';')
+    skipped+=("$1 $name: ${reason:-no reason given}")
+    if [ -d "$data" ]; then
+      if grep -qxF -- "$name" <<< "$data_tests" || grep -qi 'data' <<< "$reason"; then
+        forbidden_skips+=("$1 $name: ${reason:-no reason given}")
+      fi
+    fi
+  done < <(sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: ([^ ]+) \.*\**Skipped.*/\1/p' "$2")
+}
+
+# shellcheck disable=SC2317
+stage_asan() { build_preset asan && run_tests asan smoke; }
+# shellcheck disable=SC2317
+stage_tsan() { build_preset tsan && run_tests tsan threads; }
+# shellcheck disable=SC2317
+stage_smoke() { run_tests release smoke; }
+# shellcheck disable=SC2317
+stage_full() { run_tests release full; }
+
+# --- all of it --------------------------------------------------------------------------------
+
+run_stage() { # STAGE
+  local started=$SECONDS outcome=passed
+  say "$1 (budget ${budget[$1]} s)"
+  "stage_$1" || outcome=FAILED
+  results+=("$1 $((SECONDS - started)) $outcome")
+  [ "$outcome" = passed ]
+}
+
+report() {
+  local line stage seconds outcome note failed=0
+  say "summary"
+  if [ "${#skipped[@]}" -gt 0 ]; then
+    printf 'skipped:\n'
+    printf '  %s\n' "${skipped[@]}"
+  fi
+  if [ ! -d "$data" ]; then
+    printf 'no data folder (%s), so data tests cannot run; set ESPALIER_DATA\n' "$data"
+  fi
+  printf '%-10s %8s %8s  %s\n' stage used/s budget/s outcome
+  for line in "${results[@]}"; do
+    read -r stage seconds outcome <<< "$line"
+    note=
+    [ "$seconds" -gt "${budget[$stage]}" ] && note=' (over budget)'
+    [ "$outcome" = passed ] || failed=1
+    printf '%-10s %8d %8d  %s%s\n' "$stage" "$seconds" "${budget[$stage]}" "$outcome" "$note"
+  done
+  printf '%-10s %8d\n\n' all "$SECONDS"
+  if [ "${#forbidden_skips[@]}" -gt 0 ]; then
+    failed=1
+    printf 'FAILED: skipped although the data folder %s exists:\n' "$data"
+    printf '  %s\n' "${forbidden_skips[@]}"
+  fi
+  [ "$failed" -eq 0 ] || printf 'FAILED: see the stages above\n'
+  if [ "$tests_total" -gt 0 ]; then
+    printf '%d%% tests passed, %d tests failed out of %d\n' \
+      $((100 * (tests_total - tests_failed) / tests_total)) "$tests_failed" "$tests_total"
+  fi
+  return "$failed"
+}
+
+stages=("$@")
+[ "${#stages[@]}" -gt 0 ] || stages=("${all_stages[@]}")
+for stage in "${stages[@]}"; do
+  if [ -z "${budget[$stage]:-}" ]; then
+    printf 'unknown stage %s; there are: %s\n' "$stage" "${all_stages[*]}" >&2
+    exit 64
+  fi
+done
+mkdir -p build
+for stage in "${stages[@]}"; do
+  # Without packages or a build the rest would only repeat the same failure.
+  if ! run_stage "$stage" && [[ $stage =~ ^(packages|build)$ ]]; then
+    break
+  fi
+done
+report
