@@ -9,7 +9,8 @@
 # level it gets by default (smoke for .cpp, with 2 and 4 ranks full; full for scripts) and adds
 # further labels:
 #   smoke | full | night   the level, see the budgets in tests/check.sh
-#   threads                is worth a run under ThreadSanitizer
+#   threads                is worth a run under ThreadSanitizer; includers of framework/parallel.hpp
+#                          have it anyway
 #   data                   needs the folder ESPALIER_DATA
 # and `// timeout: <seconds>` replaces the level's time limit.
 # A test that cannot run here prints a line "SKIPPED: <reason>" and ends well.
@@ -99,6 +100,11 @@ function(espalier_read_marks file default_level)
       endif()
     endforeach()
   endforeach()
+  file(STRINGS "${file}" uses_threads LIMIT_COUNT 1 REGEX "^#include .framework/parallel\\.hpp.")
+  if(uses_threads)
+    list(APPEND extra "threads")
+  endif()
+  list(REMOVE_DUPLICATES extra)
   if(NOT timeout)
     set(limit_smoke 60)
     set(limit_full 180)
