@@ -1,0 +1,38 @@
+// The element types of stored arrays.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace espalier::io {
+
+enum class ElementClass : std::uint8_t {
+  kUnsigned,
+  kSigned,
+  kFloat,
+  kText,   // fixed-length strings
+  kOther,  // anything else: listed, never read
+};
+
+struct ElementType {
+  ElementClass kind = ElementClass::kOther;
+  int bytes = 0;
+  bool native_order = true;  // little endian, as every machine we run on
+  friend bool operator==(const ElementType&, const ElementType&) = default;
+};
+
+inline constexpr ElementType kUint8{ElementClass::kUnsigned, 1};
+inline constexpr ElementType kUint16{ElementClass::kUnsigned, 2};
+inline constexpr ElementType kUint32{ElementClass::kUnsigned, 4};
+inline constexpr ElementType kUint64{ElementClass::kUnsigned, 8};
+inline constexpr ElementType kInt64{ElementClass::kSigned, 8};
+inline constexpr ElementType kFloat32{ElementClass::kFloat, 4};
+inline constexpr ElementType kFloat64{ElementClass::kFloat, 8};
+
+// "uint16", "float32", "text[12]", as binsparse and NumPy spell them.
+std::string to_string(ElementType type);
+
+// The narrowest unsigned type that holds every value in [0, largest].
+ElementType narrowest_unsigned(std::int64_t largest);
+
+}  // namespace espalier::io

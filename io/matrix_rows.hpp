@@ -1,0 +1,44 @@
+// Rows of a stored matrix, read by the rank that owns them, written by all ranks together.
+#pragma once
+
+#include <cstdint>
+
+#include "framework/shard.hpp"
+#include "io/binsparse.hpp"
+#include "io/data_file.hpp"
+#include "io/staged_file.hpp"
+#include "kernels/layout.hpp"
+
+namespace espalier::io {
+
+// Number of stored values in rows < row; rows * cols for DMAT.
+//   cost     CSR: one small read; COO: O(log nnz) small reads
+std::int64_t nnz_before(const DataFile& file, const MatrixInfo& matrix, std::int64_t row);
+
+// The rows of `range`, whatever the format; zeros of a dense matrix are left out. The result is
+// checked: pointers, order and range of indices, duplicates, finite values.
+//   where    local, independent
+//   throws   Error(kBadData) naming file, group, row and what is wrong there
+kernels::CsrRows read_rows(const DataFile& file, const MatrixInfo& matrix, Range range);
+
+// Plans a matrix in `file` and later writes it.
+class MatrixWriter {
+ public:
+  // Narrowest index types; values float32, or `values` of that type where they are integers.
+  //   where    local, the same on every rank, before StagedFile::create
+  MatrixWriter(StagedFile& file, const MatrixInfo& matrix, ElementType value_type = kFloat32);
+
+  // Writes this rank's rows; `before` is the nnz in all rows before rows.first_row. A rank without
+  // rows passes an empty one. Rows come from a rank in ascending order. rows.iso or not must
+  // only be consistent with the values when the matrix is iso (all equal to `values[0]`).
+  //   where    collective
+  void write_rows(const kernels::CsrRows& rows, std::int64_t before);
+
+ private:
+  StagedFile* file_;
+  MatrixInfo matrix_;
+  ElementType value_type_, index_0_type_, index_1_type_, pointer_type_;
+  int pointers_ = -1, indices_0_ = -1, indices_1_ = -1, values_ = -1;
+};
+
+}  // namespace espalier::io
