@@ -5,7 +5,7 @@
 #   tests/program/test_<x>.py   the program from outside           program.<x>
 #   tests/program/test_<x>.sh   the same as a shell script         program.<x>
 #
-# A line `// label: <words>` (in scripts `# label: <words>`) among a file's first 40 replaces the
+# A line `// label: <words>` (in scripts `# label: <words>`) replaces the
 # level it gets by default (smoke for .cpp, with 2 and 4 ranks full; full for scripts) and adds
 # further labels:
 #   smoke | full | night   the level, see the budgets in tests/check.sh
