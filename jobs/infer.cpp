@@ -1,0 +1,327 @@
+// espalier infer: a batch through a sparse network, to a result file.
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+
+#include "framework/agree.hpp"
+#include "framework/log.hpp"
+#include "framework/parallel.hpp"
+#include "io/checksum.hpp"
+#include "io/graphchallenge.hpp"
+#include "jobs/job.hpp"
+#include "jobs/outcome.hpp"
+#include "jobs/plan.hpp"
+#include "jobs/propagate.hpp"
+#include "jobs/sharded_network.hpp"
+#include "kernels/target.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+struct Files {
+  std::string network, batch, result, truth;
+};
+
+Files files_of(const Options& options) {
+  return {options.text("network"), options.text("batch"), options.text("out"),
+          options.given("truth") ? options.text("truth") : ""};
+}
+
+OutcomeOptions outcome_options(const Options& options, const io::Network& network) {
+  const std::string output = options.choice("output", {"categories", "top", "full"});
+  OutcomeOptions outcome;
+  outcome.full = output == "full";
+  if (output == "top" || options.given("top-k")) {
+    outcome.top_k = options.integer("top-k");
+    if (outcome.top_k < 1 || outcome.top_k > network.outputs()) {
+      throw Error(ExitStatus::kUsage, text("--top-k ", outcome.top_k, " must be from 1 to ",
+                                           network.outputs(), ", the network's outputs"));
+    }
+  }
+  return outcome;
+}
+
+void check_pair(const Files& files, const io::Network& network, const io::Batch& batch) {
+  if (!network.is_chain()) {
+    throw Error(ExitStatus::kBadData,
+                text(files.network, ": its layers are no plain chain (see their `inputs`); "
+                                    "infer runs chains only"));
+  }
+  if (batch.features.cols != network.inputs()) {
+    throw Error(ExitStatus::kBadData,
+                text(files.batch, " has ", batch.features.cols, " features a sample but ",
+                     files.network, " takes ", network.inputs(), " inputs"));
+  }
+}
+
+io::Provenance provenance_of(const Comm& world, const OutcomeOptions& outcome,
+                             const io::Catalog& network, const io::Catalog& batch) {
+  io::Provenance provenance;
+  provenance.kind = "result";
+  provenance.job = "infer";
+  provenance.options = {{"full", outcome.full}, {"top_k", outcome.top_k}};
+  provenance.inputs = {io::input_digest(world, network), io::input_digest(world, batch)};
+  return provenance;
+}
+
+// Compares this rank's part of the categories with the truth, both 0-based and ascending.
+//   where    collective over `world`
+//   throws   SharedError(kBadData) with counts and the first differing sample
+void compare_with_truth(const Comm& world, const Files& files, Range samples,
+                        const std::vector<std::int64_t>& mine,
+                        const std::vector<std::int64_t>& truth) {
+  const std::vector<std::int64_t> wanted(
+      std::lower_bound(truth.begin(), truth.end(), samples.begin),
+      std::lower_bound(truth.begin(), truth.end(), samples.end));
+  std::vector<std::int64_t> missing, extra;
+  std::set_difference(wanted.begin(), wanted.end(), mine.begin(), mine.end(),
+                      std::back_inserter(missing));
+  std::set_difference(mine.begin(), mine.end(), wanted.begin(), wanted.end(),
+                      std::back_inserter(extra));
+  std::int64_t first = samples.end;
+  for (const auto& differing : {missing, extra}) {
+    first = differing.empty() ? first : std::min(first, differing.front());
+  }
+  std::vector<std::int64_t> counts = {std::ssize(missing), std::ssize(extra)};
+  world.sum(counts);
+  std::vector<std::int64_t> lowest = {missing.empty() && extra.empty()
+                                          ? std::numeric_limits<std::int64_t>::max()
+                                          : first};
+  world.min(lowest);
+  if (counts[0] + counts[1] > 0) {
+    throw SharedError(ExitStatus::kBadData,
+                      text(files.result, " differs from ", files.truth, ": ", counts[0],
+                           " categories missing, ", counts[1], " not expected; first at sample ",
+                           lowest[0] + 1, " (counted from 1); the result is kept"));
+  }
+  log_info(text("categories equal ", files.truth, ": ", truth.size(), " of them"));
+}
+
+std::vector<std::int64_t> alive_ids(Range samples, const std::vector<std::uint8_t>& alive) {
+  std::vector<std::int64_t> ids;
+  for (std::int64_t i = 0; i < samples.size(); ++i) {
+    if (alive[static_cast<std::size_t>(i)] != 0) {
+      ids.push_back(samples.begin + i);
+    }
+  }
+  return ids;
+}
+
+// A finished result is not computed again, but a truth file given with it is compared.
+ExitStatus already_done(Context& context, const Files& files) {
+  log_info(text(files.result, " is already done by the same job; nothing to do"));
+  if (!files.truth.empty()) {
+    const io::Catalog catalog = io::read_catalog(context.world, files.result);
+    const auto result = locally(context.world, "reading the result",
+                                [&] { return io::parse_result(catalog); });
+    const auto truth = io::read_challenge_truth(context.world, files.truth, result.samples);
+    const Range mine =
+        split_evenly(result.samples, context.world.ranks(), context.world.rank());
+    const auto alive = locally(context.world, "reading the result", [&] {
+      std::vector<std::int64_t> values(static_cast<std::size_t>(mine.size()));
+      io::DataFile(catalog).read(catalog.dataset("/alive"), mine.begin, values);
+      return std::vector<std::uint8_t>(values.begin(), values.end());
+    });
+    compare_with_truth(context.world, files, mine, alive_ids(mine, alive), truth);
+  }
+  return ExitStatus::kDone;
+}
+
+void describe_plan(const InferencePlan& plan, const io::Network& network, const io::Batch& batch) {
+  log_info(text("grid ", to_string(plan.grid), " (row shards x sample groups), ",
+                network.layers.size(), " layers, ", network.nnz(), " weights, ", batch.samples(),
+                " samples in ", plan.waves, " waves of ", plan.wave_samples, " a group"));
+  log_info(text("memory of a rank: about ", plan.bytes_per_rank() >> 20, " MiB (weights ",
+                plan.weights_bytes >> 20, ", panels ", plan.activations_bytes >> 20, ")"));
+}
+
+// Multiply-adds a second of all ranks together, measured by all at once, so that ranks that share
+// a core share its rate.
+double measure_peak(const Comm& world) {
+  std::vector<double> rates(static_cast<std::size_t>(threads()));
+  world.barrier();
+  parallel_for(threads(), [&](std::int64_t thread, int) {
+    rates[static_cast<std::size_t>(thread)] = kernels::measure_fma_peak();
+  });
+  double mine = 0;
+  for (const double rate : rates) {
+    mine += rate;
+  }
+  return spread_over_ranks(world, mine).mean * world.ranks();
+}
+
+// Runs all waves of this rank's group.
+//   returns  seconds spent, reading of features left out
+double run_waves(Context& context, const Files& files, const InferencePlan& plan,
+                 const io::BatchReader& batch, Propagator& propagator, Outcome& outcome,
+                 Range group_samples) {
+  const Comm& world = context.world;
+  Progress progress("inferring", group_samples.size(), "samples");
+  double seconds = 0;
+  for (std::int64_t wave = 0; wave < plan.waves; ++wave) {
+    const auto bound = [&](std::int64_t i) {
+      return std::min(group_samples.begin + i * plan.wave_samples, group_samples.end);
+    };
+    const Range samples{bound(wave), bound(wave + 1)};
+    const kernels::CsrRows features = locally(world, text("reading ", files.batch), [&] {
+      const PhaseTimer timer(context.times, Phase::kRead);
+      return batch.read_samples(samples);
+    });
+    const double start = now_seconds();
+    outcome.add_wave(world, samples, propagator.run(features));
+    seconds += now_seconds() - start;
+    progress.done(samples.end - group_samples.begin);
+  }
+  return seconds;
+}
+
+struct Totals {
+  double seconds = 0, peak = 0;
+  std::int64_t samples = 0, alive = 0, nnz = 0;
+};
+
+void fill_report(Context& context, const io::Network& network, const ShardedNetwork& sharded,
+                 const Propagator& propagator, const Totals& totals) {
+  RunReport& report = context.report;
+  std::int64_t edges = 0;
+  nlohmann::json layers = nlohmann::json::array();
+  for (std::size_t id = 0; id < network.layers.size(); ++id) {
+    const LayerWork& work = propagator.work()[id];
+    const std::int64_t layer_edges = context.world.sum(work.edges);
+    edges += layer_edges;
+    const double layer_seconds = spread_over_ranks(context.world, work.seconds).max;
+    layers.push_back(nlohmann::json{{"name", network.layers[id].name},
+                                    {"blocks", sharded.layers[id].packed.block_names()},
+                                    {"edges_computed", layer_edges},
+                                    {"seconds", layer_seconds}});
+  }
+  const auto nominal = totals.samples * totals.nnz;
+  const double seconds = std::max(totals.seconds, 1e-9);
+  report.set("samples", totals.samples);
+  report.set("alive", totals.alive);
+  report.set("edges_nominal", nominal);
+  report.set("edges_computed", edges);
+  report.set("seconds", totals.seconds);
+  report.set("edges_per_second", static_cast<double>(nominal) / seconds);
+  report.set("computed_edges_per_second", static_cast<double>(edges) / seconds);
+  report.set("fma_peak_per_second", totals.peak);
+  report.set("layers", layers);
+  report.add_exchange(propagator.bytes_sent(), propagator.messages());
+  log_info(text(totals.alive, " of ", totals.samples, " samples alive, ", totals.seconds,
+                " s in the network, ", static_cast<double>(nominal) / seconds / 1e9,
+                " G edges/s nominal"));
+}
+
+struct Inputs {
+  Files files;
+  io::Catalog network_catalog, batch_catalog;
+};
+
+ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader& network,
+                 const io::BatchReader& batch) {
+  const Comm& world = context.world;
+  const Files& files = inputs.files;
+  const std::int64_t samples = batch.batch().samples();
+  const OutcomeOptions wanted = locally(world, "checking", [&] {
+    check_pair(files, network.network(), batch.batch());
+    return outcome_options(context.options, network.network());
+  });
+  std::vector<std::int64_t> truth;
+  if (!files.truth.empty()) {
+    truth = io::read_challenge_truth(world, files.truth, samples);
+  }
+
+  const io::Provenance provenance =
+      provenance_of(world, wanted, inputs.network_catalog, inputs.batch_catalog);
+  if (io::check_output(world, files.result, io::job_digest(provenance),
+                       context.output_options()) == io::OutputState::kAlreadyDone) {
+    return already_done(context, files);
+  }
+  const std::int64_t memory = context.memory_per_rank();
+  const InferencePlan plan = locally(world, "planning", [&] {
+    return plan_inference(network.network(), samples, context.grid(), {world.ranks(), memory});
+  });
+  describe_plan(plan, network.network(), batch.batch());
+  context.report.set("grid", to_string(plan.grid));
+  context.report.set("job_digest", io::job_digest(provenance));
+  if (context.options.flag("dry-run")) {
+    return ExitStatus::kDone;
+  }
+
+  const ProcessGrid grid(world, plan.grid);
+  const ShardedNetwork sharded = read_and_pack(world, grid, network, context.times);
+  Propagator propagator(grid, sharded, plan, context.times);
+  const Range mine = split_evenly(samples, plan.grid.sample_groups, grid.sample_group());
+  const auto folder = std::filesystem::path(files.result).parent_path();
+  Outcome outcome(grid, sharded, wanted, folder.empty() ? "." : folder.string(), mine);
+  Totals totals;
+  totals.samples = samples;
+  totals.nnz = network.network().nnz();
+  const double seconds =
+      run_waves(context, files, plan, batch, propagator, outcome, mine);
+  totals.seconds = spread_over_ranks(world, seconds).max;
+  {
+    const PhaseTimer timer(context.times, Phase::kWrite);
+    context.report.add_bytes_written(
+        outcome.write(world, batch, files.result, provenance, context.output_options()));
+  }
+
+  const bool lead = grid.row_shard() == 0;
+  const auto ids = lead ? alive_ids(mine, outcome.alive()) : std::vector<std::int64_t>();
+  totals.alive = world.sum(std::ssize(ids));
+  totals.peak = context.options.given("report") ? measure_peak(world) : 0;
+  fill_report(context, network.network(), sharded, propagator, totals);
+  context.report.add_bytes_read(network.data().bytes_read() + batch.data().bytes_read());
+  if (!files.truth.empty()) {
+    context.report.set("categories_match", false);
+    compare_with_truth(world, files, lead ? mine : Range{0, 0}, ids, truth);
+    context.report.set("categories_match", true);
+  }
+  return ExitStatus::kDone;
+}
+
+ExitStatus run_infer(Context& context) {
+  Inputs inputs;
+  inputs.files =
+      locally(context.world, "reading options", [&] { return files_of(context.options); });
+  inputs.network_catalog = io::read_catalog(context.world, inputs.files.network);
+  inputs.batch_catalog = io::read_catalog(context.world, inputs.files.batch);
+  const auto network = locally(context.world, "opening the network", [&] {
+    return io::NetworkReader(inputs.network_catalog);
+  });
+  const auto batch = locally(context.world, "opening the batch",
+                             [&] { return io::BatchReader(inputs.batch_catalog); });
+  return infer(context, inputs, network, batch);
+}
+
+}  // namespace
+
+Job infer_job() {
+  namespace po = boost::program_options;
+  po::options_description options("infer");
+  // clang-format off
+  options.add_options()
+      ("network", po::value<std::string>()->required(), "network file")
+      ("batch", po::value<std::string>()->required(), "batch file")
+      ("out,o", po::value<std::string>()->required(), "result file to write")
+      ("truth", po::value<std::string>(),
+       "categories to compare with: 1-based sample ids, one a line; a difference exits with 65")
+      ("output", po::value<std::string>()->default_value("categories"),
+       "what to keep: categories (ids of samples with a non-zero output), top (also the K largest "
+       "outputs of each sample), full (also all non-zero outputs)")
+      ("top-k", po::value<std::string>()->default_value("1"),
+       "K; given together with another --output it adds the K largest outputs to it");
+  // clang-format on
+  return {"infer",
+          "run a batch of samples through a network",
+          "infer NETWORK BATCH -o RESULT",
+          {"espalier infer net.h5 batch.h5 -o result.h5 --truth categories.tsv",
+           "mpirun -n 4 espalier infer net.h5 batch.h5 -o result.h5 --grid 2x2 --report run.json",
+           "espalier infer net.h5 batch.h5 -o result.h5 --output top --top-k 5"},
+          {"network", "batch"},
+          options,
+          run_infer};
+}
+
+}  // namespace espalier::jobs

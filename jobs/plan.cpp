@@ -1,0 +1,109 @@
+#include "jobs/plan.hpp"
+
+#include <algorithm>
+
+#include "framework/error.hpp"
+#include "framework/shard.hpp"
+#include "kernels/layout.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+constexpr std::int64_t kWidth = kernels::kPanelWidth;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+std::int64_t packed_layer_bytes(const io::Layer& layer) {
+  const io::MatrixInfo& weight = layer.weight;
+  const std::int64_t index_bytes = weight.cols <= 65536 ? 2 : 4;
+  const std::int64_t value_bytes = weight.iso ? 0 : 4;
+  return weight.stored * (index_bytes + value_bytes) + weight.rows * (8 + 4);
+}
+
+// Widest layer boundary of the network, in neurons.
+std::int64_t widest(const io::Network& network) {
+  std::int64_t neurons = network.inputs();
+  for (const io::Layer& layer : network.layers) {
+    neurons = std::max(neurons, layer.weight.rows);
+  }
+  return neurons;
+}
+
+// A rank holds the panels before and after a layer for its rows of a wave; several shards also
+// hold the last outputs twice while they are dealt out by sample.
+std::int64_t bytes_per_sample(const io::Network& network, int row_shards) {
+  const std::int64_t panels = 2 * ceil_div(widest(network), row_shards);
+  const std::int64_t dealt = row_shards == 1 ? 0 : 2 * ceil_div(network.outputs(), row_shards);
+  return (panels + dealt) * static_cast<std::int64_t>(sizeof(float));
+}
+
+InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, GridShape grid,
+                           const Allocation& allocation) {
+  InferencePlan plan;
+  plan.grid = grid;
+  plan.weights_bytes = ceil_div(packed_bytes(network), grid.row_shards);
+  for (const io::Layer& layer : network.layers) {
+    const std::int64_t as_read = layer.weight.stored * 8 + layer.weight.rows * 8;
+    plan.reading_bytes = std::max(plan.reading_bytes, ceil_div(as_read, grid.row_shards));
+  }
+  // Inputs of a chunk of panels: gathered, and with several shards also sent and received.
+  const std::int64_t panel_bytes = widest(network) * kWidth * static_cast<std::int64_t>(sizeof(float));
+  plan.chunk_panels = std::max<std::int64_t>(1, kChunkBytes / panel_bytes);
+  const std::int64_t chunk_bytes = plan.chunk_panels * panel_bytes * (grid.row_shards == 1 ? 1 : 3);
+
+  const std::int64_t group_samples = split_evenly(samples, grid.sample_groups, 0).size();
+  const std::int64_t per_panel = bytes_per_sample(network, grid.row_shards) * kWidth;
+  const std::int64_t fixed = plan.weights_bytes + plan.reading_bytes + kProgramBytes + chunk_bytes;
+  const std::int64_t room =
+      std::clamp(allocation.memory_per_rank - fixed, std::int64_t{0}, kWaveBytes);
+  const std::int64_t wanted = ceil_div(group_samples, kWidth);
+  const std::int64_t panels = std::max<std::int64_t>(1, std::min(wanted, room / per_panel));
+  plan.wave_samples = panels * kWidth;
+  plan.waves = ceil_div(group_samples, plan.wave_samples);
+  plan.activations_bytes = panels * per_panel + chunk_bytes;
+  return plan;
+}
+
+}  // namespace
+
+std::int64_t InferencePlan::bytes_per_rank() const noexcept {
+  return weights_bytes + reading_bytes + activations_bytes + kProgramBytes;
+}
+
+std::int64_t packed_bytes(const io::Network& network) {
+  std::int64_t bytes = 0;
+  for (const io::Layer& layer : network.layers) {
+    bytes += packed_layer_bytes(layer);
+  }
+  return bytes;
+}
+
+InferencePlan plan_inference(const io::Network& network, std::int64_t samples,
+                             const std::optional<GridShape>& grid, const Allocation& allocation) {
+  if (grid) {
+    if (grid->row_shards * grid->sample_groups != allocation.ranks) {
+      throw Error(ExitStatus::kUsage,
+                  text("--grid ", to_string(*grid), " needs ",
+                       grid->row_shards * grid->sample_groups, " ranks but there are ",
+                       allocation.ranks, "; start as many ranks as rows x columns of the grid"));
+    }
+    return plan_on_grid(network, samples, *grid, allocation);
+  }
+  InferencePlan plan;
+  for (int shards = 1; shards <= allocation.ranks; ++shards) {
+    if (allocation.ranks % shards != 0) {
+      continue;
+    }
+    plan = plan_on_grid(network, samples, {shards, allocation.ranks / shards}, allocation);
+    if (plan.bytes_per_rank() <= allocation.memory_per_rank) {
+      return plan;
+    }
+  }
+  throw Error(ExitStatus::kDoesNotFit,
+              text("the network does not fit: with ", allocation.ranks,
+                   " row shards a rank needs about ", plan.bytes_per_rank() >> 20,
+                   " MiB but --memory-per-rank is ", allocation.memory_per_rank >> 20,
+                   " MiB; start more ranks or give each more memory"));
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,48 @@
+// How an inference is laid out before it starts: pure arithmetic, no MPI, no files.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "framework/grid.hpp"
+#include "io/network_file.hpp"
+
+namespace espalier::jobs {
+
+// What the plan depends on.
+struct Allocation {
+  int ranks = 1;
+  std::int64_t memory_per_rank = 0;
+};
+
+struct InferencePlan {
+  GridShape grid;
+  std::int64_t weights_bytes = 0;      // packed weights of a rank, about
+  std::int64_t activations_bytes = 0;  // panels and message buffers of a rank
+  std::int64_t reading_bytes = 0;      // rows of one layer as read, before they are packed
+  std::int64_t wave_samples = 0;       // samples a group works on at a time
+  std::int64_t waves = 0;              // the same for every group
+  std::int64_t chunk_panels = 0;       // panels whose inputs are gathered at a time
+  std::int64_t bytes_per_rank() const noexcept;
+};
+
+// Memory that MPI, HDF5 and the program need beside the data.
+inline constexpr std::int64_t kProgramBytes = std::int64_t{96} << 20;
+// Panels of a wave take at most this, so that weights, not panels, fill the memory; beyond it a
+// wider wave gains nothing measurable.
+inline constexpr std::int64_t kWaveBytes = std::int64_t{128} << 20;
+// Gathered inputs of one chunk of panels: a few message-sized panels, or a single large one.
+inline constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
+
+// Lays out `samples` samples through `network`.
+//   grid     as given, or with nullopt: the smallest number of row shards R that divides the
+//            ranks and fits memory_per_rank, the rest of the ranks as sample groups
+//   throws   Error(kUsage) if a given grid has other than `ranks` ranks; Error(kDoesNotFit) saying
+//            what would fit
+InferencePlan plan_inference(const io::Network& network, std::int64_t samples,
+                             const std::optional<GridShape>& grid, const Allocation& allocation);
+
+// Bytes of the whole network once packed: values (one if iso), indices, pointers, biases.
+std::int64_t packed_bytes(const io::Network& network);
+
+}  // namespace espalier::jobs

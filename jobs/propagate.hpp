@@ -1,0 +1,77 @@
+// A wave of samples through all layers of a sharded network.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "framework/grid.hpp"
+#include "framework/memory.hpp"
+#include "framework/timer.hpp"
+#include "jobs/plan.hpp"
+#include "jobs/sharded_network.hpp"
+#include "kernels/layout.hpp"
+
+namespace espalier::jobs {
+
+// What came out for the samples that were computed to the end. Valid until the next wave.
+struct WaveOutput {
+  std::vector<std::int64_t> active;  // positions in the wave, ascending; others gave zeros
+  std::vector<std::uint8_t> alive;   // by active sample: any output of the last layer not zero
+  // Panels of this shard's rows of the last layer, (rows x kPanelWidth) each, active samples in
+  // order.
+  const float* panels = nullptr;
+};
+
+// Multiply-adds and time of one layer on this rank, over all waves.
+struct LayerWork {
+  std::int64_t edges = 0;  // without padding and dead samples
+  double seconds = 0;
+};
+
+// Carries waves of a group's samples through the network: assemble inputs (from features, from the
+// panels before, or from the other shards), multiply, drop dead samples where all later layers map
+// zero to zero, and close up the panels.
+class Propagator {
+ public:
+  // Borrows everything for its life.
+  Propagator(const ProcessGrid& grid, const ShardedNetwork& network, const InferencePlan& plan,
+             PhaseTimes& times);
+
+  // `samples`: the wave's features, all inputs, the same on every shard of the group; at most
+  // plan.wave_samples rows.
+  //   where    collective over the grid's group
+  //   exact    the same bits for any grid, wave and thread count
+  WaveOutput run(const kernels::CsrRows& samples);
+
+  const std::vector<LayerWork>& work() const noexcept { return work_; }
+  std::int64_t bytes_sent() const noexcept { return bytes_sent_; }
+  std::int64_t messages() const noexcept { return messages_; }
+
+ private:
+  std::int64_t panels() const;
+  void start_wave(const kernels::CsrRows& samples);
+  void run_layer(std::size_t id, const kernels::CsrRows& samples);
+  const float* assemble_inputs(std::size_t id, const kernels::CsrRows& samples, Range panels);
+  void fill_from_features(const kernels::CsrRows& samples, Range panels);
+  void exchange_halos(const ShardLayer& before, const ShardLayer& layer, Range panels);
+  void multiply(const ShardLayer& layer, const float* in, Range panels);
+  void note_alive();
+  void close_up(std::int64_t rows);
+
+  const ProcessGrid& grid_;
+  const ShardedNetwork& network_;
+  const InferencePlan& plan_;
+  PhaseTimes& times_;
+  std::vector<LayerWork> work_;
+  std::int64_t bytes_sent_ = 0, messages_ = 0;
+
+  std::vector<std::int32_t> local_of_feature_;  // local input of the first layer, -1: unused
+  std::vector<std::int64_t> active_;            // samples in the panels, as in WaveOutput
+  std::vector<std::uint8_t> alive_;             // by active sample
+  std::vector<std::uint32_t> alive_bits_;       // by column of the panels
+  AlignedBuffer<float> current_, next_;         // panels of this shard's rows
+  AlignedBuffer<float> inputs_;                 // one chunk's assembled inputs
+  AlignedBuffer<float> sent_, received_;        // one chunk's messages
+};
+
+}  // namespace espalier::jobs

@@ -1,0 +1,58 @@
+#include "jobs/sample_rows.hpp"
+
+#include <algorithm>
+#include <span>
+
+#include "kernels/layout.hpp"
+
+namespace espalier::jobs {
+
+std::vector<float> exchange_outputs(const Comm& group, const ShardOutputs& mine,
+                                    const std::vector<std::int64_t>& dealt) {
+  constexpr std::int64_t kWidth = kernels::kPanelWidth;
+  const auto me = static_cast<std::size_t>(group.rank());
+  const auto shards = static_cast<std::size_t>(group.ranks());
+  const std::int64_t rows = mine.bounds[me + 1] - mine.bounds[me];
+  const std::int64_t outputs = mine.bounds.back();
+  const std::int64_t my_columns = dealt[me + 1] - dealt[me];
+
+  // Sent by column, so that each destination's part is one piece.
+  std::vector<float> sent(static_cast<std::size_t>(mine.columns * rows));
+  for (std::int64_t column = 0; column < mine.columns; ++column) {
+    const float* from = mine.panels + (column / kWidth) * rows * kWidth + column % kWidth;
+    float* to = sent.data() + column * rows;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      to[row] = from[row * kWidth];
+    }
+  }
+  if (shards == 1) {
+    return sent;
+  }
+  std::vector<float> received(static_cast<std::size_t>(my_columns * outputs));
+  std::vector<Outgoing> out;
+  std::vector<Incoming> in;
+  for (std::size_t shard = 0; shard < shards; ++shard) {
+    const auto send = std::span(sent).subspan(static_cast<std::size_t>(dealt[shard] * rows),
+                                              static_cast<std::size_t>((dealt[shard + 1] - dealt[shard]) * rows));
+    const auto receive = std::span(received).subspan(
+        static_cast<std::size_t>(my_columns * mine.bounds[shard]),
+        static_cast<std::size_t>(my_columns * (mine.bounds[shard + 1] - mine.bounds[shard])));
+    out.push_back({static_cast<int>(shard), std::as_bytes(send)});
+    in.push_back({static_cast<int>(shard), std::as_writable_bytes(receive)});
+  }
+  group.exchange(out, in);
+  sent = {};
+
+  std::vector<float> samples(received.size());
+  for (std::size_t shard = 0; shard < shards; ++shard) {
+    const std::int64_t count = mine.bounds[shard + 1] - mine.bounds[shard];
+    const float* from = received.data() + my_columns * mine.bounds[shard];
+    for (std::int64_t column = 0; column < my_columns; ++column) {
+      std::copy_n(from + column * count, count,
+                  samples.data() + column * outputs + mine.bounds[shard]);
+    }
+  }
+  return samples;
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,25 @@
+// Whole samples out of panels that are spread over row shards.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "framework/comm.hpp"
+#include "framework/shard.hpp"
+
+namespace espalier::jobs {
+
+// The last layer's outputs of this shard, for all columns of a wave.
+struct ShardOutputs {
+  const float* panels = nullptr;  // (rows x kPanelWidth) each
+  std::int64_t columns = 0;
+  std::vector<std::int64_t> bounds;  // rows of every shard
+};
+
+// Deals the columns to the shards: shard s gets all outputs of columns [dealt[s], dealt[s + 1]).
+//   shapes   dealt (ranks + 1), ascending, from 0 to columns; result (my columns x outputs)
+//   where    collective over `group`
+std::vector<float> exchange_outputs(const Comm& group, const ShardOutputs& mine,
+                                    const std::vector<std::int64_t>& dealt);
+
+}  // namespace espalier::jobs

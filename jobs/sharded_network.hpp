@@ -1,0 +1,51 @@
+// One rank's part of a network: its packed rows of every layer, and who needs which of its outputs.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "framework/grid.hpp"
+#include "framework/shard.hpp"
+#include "framework/timer.hpp"
+#include "io/network_file.hpp"
+#include "kernels/pack.hpp"
+
+namespace espalier::jobs {
+
+// What one shard exchanges with another before a layer.
+struct Halo {
+  std::vector<std::uint32_t> send;  // my rows of the layer before (local) that the other needs
+  Range receive;                    // positions in my `inputs` that the other owns
+};
+
+struct ShardLayer {
+  kernels::PackedLayer packed;
+  Range rows;                          // global rows of this shard
+  std::vector<std::int64_t> bounds;    // rows of all shards: row_shards + 1
+  std::vector<std::uint32_t> inputs;   // global inputs in local order; empty: all, in order
+  std::vector<Halo> halos;             // by shard; empty on one shard and before the first layer
+  bool zero_to_zero = false;           // this layer and all later ones map zero to zero
+};
+
+// The layers in order, plus the scaling of features (empty: none).
+struct ShardedNetwork {
+  std::vector<ShardLayer> layers;
+  std::vector<float> input_scale, input_shift, output_scale, output_shift;
+  std::int64_t inputs = 0, outputs = 0;
+  bool softmax = false;
+
+  // Outputs must be looked at as whole samples before one knows whether they are zero.
+  bool finishes_samples() const noexcept {
+    return softmax || !output_scale.empty() || !output_shift.empty();
+  }
+};
+
+// Reads this rank's rows of every layer, packs them, and agrees on the halos with its group.
+// With one shard local inputs are the global ones and nothing is exchanged.
+//   where    collective over `world`, whose ranks form `grid`
+//   throws   SharedError: what NetworkReader throws; kBadData if the layers are no chain
+//   cost     every weight is read once a group; peak memory is the packed rows plus one layer's
+ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
+                             const io::NetworkReader& reader, PhaseTimes& times);
+
+}  // namespace espalier::jobs
