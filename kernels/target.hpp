@@ -1,0 +1,22 @@
+// Which SIMD instructions the kernels use, chosen at run time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace espalier::kernels {
+
+// The targets this machine can run, as bits in Highway's numbering (smaller bit = better target).
+std::int64_t supported_targets();
+// Restricts the kernels to `targets` (a subset of supported ones): ranks on unlike machines agree
+// on the common ones so that they compute the same bits.
+void restrict_targets(std::int64_t targets);
+// "AVX3", "AVX2", "SSE4" …: what the kernels run on now.
+std::string target_name();
+
+// Multiply-adds a second that one core reaches with everything in registers; measured anew at
+// each call, about 20 ms.
+double measure_fma_peak();
+
+}  // namespace espalier::kernels
