@@ -1,0 +1,63 @@
+#include <boost/test/unit_test.hpp>
+
+#include "kernels/spmm.hpp"
+#include "tests/kernels/cases.hpp"
+
+namespace espalier::kernels {
+namespace {
+
+using testing::Floats;
+using testing::OnTarget;
+using testing::Random;
+
+Floats plainly(const Floats& source, std::int64_t rows, const std::vector<std::int64_t>& from,
+               std::int64_t panels) {
+  Floats target(panels * rows * kPanelWidth);
+  for (std::size_t j = 0; j < from.size(); ++j) {
+    const auto to = static_cast<std::int64_t>(j);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      target[(to / kPanelWidth * rows + row) * kPanelWidth + to % kPanelWidth] =
+          source[(from[j] / kPanelWidth * rows + row) * kPanelWidth + from[j] % kPanelWidth];
+    }
+  }
+  return target;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(kernels_compact)
+
+BOOST_AUTO_TEST_CASE(survivors_move_in_order_and_the_rest_is_zero) {
+  Random random(1);
+  std::int64_t moved = 0;
+  for (int number = 0; number < 300; ++number) {
+    const std::int64_t rows = 1 + random.below(9);
+    const std::int64_t panels = 1 + random.below(8);
+    const double share = number % 4 == 0 ? 1.0 : number % 4 == 1 ? 0.03 : random.unit();
+    std::vector<std::int64_t> from;
+    for (std::int64_t i = 0; i < panels * kPanelWidth; ++i) {
+      if (random.unit() < share) from.push_back(i);
+    }
+    moved += static_cast<std::int64_t>(from.size());
+    const auto full = (static_cast<std::int64_t>(from.size()) + kPanelWidth - 1) / kPanelWidth;
+    const Floats source = testing::random_floats(random, panels * rows * kPanelWidth);
+    const Floats expected = plainly(source, rows, from, full);
+    for (const std::int64_t target : testing::single_targets()) {
+      const OnTarget guard(target);
+      Floats got(full * rows * kPanelWidth + kPanelWidth, 9.0F);
+      compact_panels(source.data(), got.data(), rows, from);
+      std::int64_t wrong = 0;
+      for (std::int64_t i = 0; i < full * rows * kPanelWidth; ++i) wrong += got[i] != expected[i];
+      BOOST_CHECK_EQUAL(wrong, 0);
+      // Nothing beyond the last panel is touched.
+      for (std::int64_t i = 0; i < kPanelWidth; ++i) {
+        BOOST_CHECK_EQUAL(got[full * rows * kPanelWidth + i], 9.0F);
+      }
+    }
+  }
+  BOOST_CHECK_GT(moved, 10000);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace espalier::kernels

@@ -1,0 +1,105 @@
+#include <boost/test/unit_test.hpp>
+#include <limits>
+#include <stdexcept>
+
+#include "kernels/pack.hpp"
+#include "tests/kernels/cases.hpp"
+
+namespace espalier::kernels {
+namespace {
+
+using testing::Random;
+
+CsrRows small() {
+  CsrRows rows;
+  rows.first_row = 90;
+  rows.cols = 1000;
+  rows.pointers = {0, 2, 2, 5};
+  rows.indices = {3, 700, 3, 64, 999};
+  rows.values = {1, 2, 3, 0, 5};
+  return rows;
+}
+
+Epilogue with(Activation activation, bool where_nonzero = false) {
+  Epilogue e;
+  e.activation = activation;
+  e.bias_where_nonzero = where_nonzero;
+  return e;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(kernels_pack)
+
+BOOST_AUTO_TEST_CASE(used_inputs_ascend_each_once) {
+  const std::vector<std::uint32_t> expected = {3, 64, 700, 999};
+  BOOST_TEST(used_inputs(small()) == expected, boost::test_tools::per_element());
+  BOOST_TEST(used_inputs(CsrRows{}).empty());
+}
+
+BOOST_AUTO_TEST_CASE(stored_zeros_are_skipped) {
+  const auto packed = pack_layer(small(), used_inputs(small()), {}, {});
+  BOOST_TEST(packed.rows() == 3);
+  BOOST_TEST(packed.nnz() == 4);
+  BOOST_TEST(packed.inputs() == 4);
+  BOOST_TEST(packed.bytes() > 0);
+  CsrRows zeros = small();
+  zeros.iso = true;
+  zeros.values = {0};
+  BOOST_TEST(pack_layer(zeros, used_inputs(zeros), {}, {}).nnz() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_missing_input_is_named) {
+  const std::vector<std::uint32_t> inputs = {3, 700};
+  try {
+    pack_layer(small(), inputs, {}, {});
+    BOOST_ERROR("no exception");
+  } catch (const std::out_of_range& error) {
+    const std::string text = error.what();
+    BOOST_TEST(text.find("row 92") != std::string::npos);
+    BOOST_TEST(text.find("999") != std::string::npos);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(packing_is_not_larger_than_csr) {
+  Random random(1);
+  const CsrRows rows = testing::random_rows(random, 100, 300, 0.2);
+  BOOST_REQUIRE_GT(rows.nnz(), 1000);
+  const auto packed = pack_layer(rows, used_inputs(rows), {}, {});
+  BOOST_TEST(packed.bytes() <= rows.nnz() * 8 + (rows.rows() + 1) * 8);
+}
+
+BOOST_AUTO_TEST_CASE(zero_to_zero_is_asked_of_the_real_epilogue) {
+  const auto maps = [](const Epilogue& epilogue, std::vector<float> bias) {
+    const CsrRows rows = small();
+    return maps_zero_to_zero(pack_layer(rows, used_inputs(rows), bias, epilogue));
+  };
+  BOOST_TEST(maps(with(Activation::kIdentity), {}));
+  BOOST_TEST(maps(with(Activation::kRelu), {-0.3F}));
+  BOOST_TEST(!maps(with(Activation::kRelu), {0.3F}));
+  BOOST_TEST(maps(with(Activation::kRelu, true), {0.3F}));
+  BOOST_TEST(maps(with(Activation::kRelu), {-1, -1, 0}));
+  BOOST_TEST(!maps(with(Activation::kRelu), {-1, -1, 1}));
+  BOOST_TEST(maps(with(Activation::kTanh), {}));
+  BOOST_TEST(maps(with(Activation::kSilu), {}));
+  BOOST_TEST(maps(with(Activation::kGelu), {}));
+  BOOST_TEST(maps(with(Activation::kElu), {}));
+  BOOST_TEST(!maps(with(Activation::kSigmoid), {}));
+  BOOST_TEST(!maps(with(Activation::kSoftmax), {}));
+  BOOST_TEST(!maps(with(Activation::kIdentity), {std::numeric_limits<float>::quiet_NaN()}));
+  Epilogue below = with(Activation::kRelu);
+  below.has_clamp = true;
+  below.clamp = -1;
+  BOOST_TEST(!maps(below, {}));
+}
+
+BOOST_AUTO_TEST_CASE(a_layer_without_rows_packs) {
+  const auto packed = pack_layer(CsrRows{}, {}, {}, {});
+  BOOST_TEST(packed.rows() == 0);
+  BOOST_TEST(packed.nnz() == 0);
+  BOOST_TEST(maps_zero_to_zero(packed));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace espalier::kernels
