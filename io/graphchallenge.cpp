@@ -1,0 +1,294 @@
+#include "io/graphchallenge.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "framework/agree.hpp"
+#include "framework/error.hpp"
+#include "framework/memory.hpp"
+#include "io/input_file.hpp"
+#include "io/triplet_lines.hpp"
+
+namespace espalier::io {
+namespace {
+
+constexpr std::int64_t kLargestIndex = std::numeric_limits<std::uint32_t>::max();
+
+// Triplets by the rank that parsed them; on one rank they are not copied.
+struct Dealt {
+  std::vector<Triplet> own;
+  std::vector<std::vector<std::byte>> received;
+  std::vector<std::span<const Triplet>> by_rank;
+};
+
+// Sends each triplet to the owner of its row.
+Dealt exchange_triplets(const Comm& comm, std::vector<Triplet> triplets, std::int64_t rows) {
+  Dealt dealt;
+  if (comm.ranks() == 1) {
+    dealt.own = std::move(triplets);
+    dealt.by_rank = {dealt.own};
+    return dealt;
+  }
+  auto outgoing = locally(comm, "dealing triplets", [&] {
+    std::vector<std::vector<std::byte>> to_rank(static_cast<std::size_t>(comm.ranks()));
+    // Neighbouring lines mostly have the same owner.
+    Range owned;
+    int owner = 0;
+    for (const Triplet& triplet : triplets) {
+      if (triplet.row < owned.begin || triplet.row >= owned.end) {
+        owner = owner_evenly(rows, comm.ranks(), triplet.row);
+        owned = split_evenly(rows, comm.ranks(), owner);
+      }
+      const auto bytes = std::as_bytes(std::span(&triplet, 1));
+      auto& target = to_rank[static_cast<std::size_t>(owner)];
+      target.insert(target.end(), bytes.begin(), bytes.end());
+    }
+    triplets = {};
+    return to_rank;
+  });
+  dealt.received = comm.exchange_all(outgoing);
+  for (const auto& bytes : dealt.received) {
+    dealt.by_rank.emplace_back(reinterpret_cast<const Triplet*>(bytes.data()),
+                               bytes.size() / sizeof(Triplet));
+  }
+  return dealt;
+}
+
+// Sorts one row by column. Returns false if a column stands there twice.
+bool sort_row(std::span<std::uint32_t> indices, std::span<float> values) {
+  const auto ascend = [](std::uint32_t a, std::uint32_t b) { return a >= b; };
+  if (std::adjacent_find(indices.begin(), indices.end(), ascend) == indices.end()) {
+    return true;
+  }
+  std::vector<std::pair<std::uint32_t, float>> pairs(indices.size());
+  for (std::size_t k = 0; k < pairs.size(); ++k) {
+    pairs[k] = {indices[k], values[k]};
+  }
+  std::sort(pairs.begin(), pairs.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (std::size_t k = 0; k < pairs.size(); ++k) {
+    indices[k] = pairs[k].first;
+    values[k] = pairs[k].second;
+  }
+  return std::adjacent_find(indices.begin(), indices.end()) == indices.end();
+}
+
+struct Sorted {
+  kernels::CsrRows rows;
+  bool repeats = false;  // a pair stands there twice
+};
+
+// Counting sort by row, then each row by column where it is not in order already.
+Sorted sort_into_rows(const Dealt& dealt, Range mine, std::int64_t cols) {
+  Sorted sorted;
+  kernels::CsrRows& rows = sorted.rows;
+  rows.first_row = mine.begin;
+  rows.cols = cols;
+  std::vector<std::int64_t> next(static_cast<std::size_t>(mine.size()) + 1);
+  for (const auto& triplets : dealt.by_rank) {
+    for (const Triplet& triplet : triplets) {
+      ++next[static_cast<std::size_t>(triplet.row - mine.begin) + 1];
+    }
+  }
+  for (std::size_t r = 1; r < next.size(); ++r) {
+    next[r] += next[r - 1];
+  }
+  rows.pointers = next;
+  rows.indices.resize(static_cast<std::size_t>(rows.nnz()));
+  rows.values.resize(rows.indices.size());
+  for (const auto& triplets : dealt.by_rank) {
+    for (const Triplet& triplet : triplets) {
+      const auto k =
+          static_cast<std::size_t>(next[static_cast<std::size_t>(triplet.row - mine.begin)]++);
+      rows.indices[k] = triplet.col;
+      rows.values[k] = triplet.value;
+    }
+  }
+  for (std::size_t r = 0; r + 1 < rows.pointers.size(); ++r) {
+    const auto begin = static_cast<std::size_t>(rows.pointers[r]);
+    const auto count = static_cast<std::size_t>(rows.pointers[r + 1]) - begin;
+    if (!sort_row(std::span(rows.indices).subspan(begin, count),
+                  std::span(rows.values).subspan(begin, count))) {
+      sorted.repeats = true;
+    }
+  }
+  return sorted;
+}
+
+void leave_out_zeros(kernels::CsrRows& rows) {
+  if (std::find(rows.values.begin(), rows.values.end(), 0.0F) == rows.values.end()) {
+    return;
+  }
+  std::size_t kept = 0, k = 0;
+  for (std::size_t r = 1; r < rows.pointers.size(); ++r) {
+    for (; k < static_cast<std::size_t>(rows.pointers[r]); ++k) {
+      if (rows.values[k] != 0) {
+        rows.indices[kept] = rows.indices[k];
+        rows.values[kept++] = rows.values[k];
+      }
+    }
+    rows.pointers[r] = static_cast<std::int64_t>(kept);
+  }
+  rows.indices.resize(kept);
+  rows.values.resize(kept);
+}
+
+void keep_one_of_equal_values(kernels::CsrRows& rows) {
+  const auto differs = [&](float value) {
+    return std::bit_cast<std::uint32_t>(value) != std::bit_cast<std::uint32_t>(rows.values[0]);
+  };
+  if (!rows.values.empty() && std::none_of(rows.values.begin(), rows.values.end(), differs)) {
+    rows.iso = true;
+    rows.values = {rows.values[0]};
+  }
+}
+
+// The earliest line that repeats the pair of another line; `line` is INT64_MAX if there is none.
+struct Repeat {
+  std::int64_t line = std::numeric_limits<std::int64_t>::max();
+  std::int64_t earlier = 0;
+  std::uint32_t row = 0, col = 0;
+};
+
+Repeat find_repeat(const Dealt& dealt, std::span<const std::int64_t> first_line) {
+  std::vector<Repeat> lines;
+  for (std::size_t rank = 0; rank < dealt.by_rank.size(); ++rank) {
+    for (const Triplet& triplet : dealt.by_rank[rank]) {
+      lines.push_back({first_line[rank] + triplet.line, 0, triplet.row, triplet.col});
+    }
+  }
+  const auto place = [](const Repeat& a) { return std::array{a.row, a.col}; };
+  std::sort(lines.begin(), lines.end(), [&](const Repeat& a, const Repeat& b) {
+    return std::pair(place(a), a.line) < std::pair(place(b), b.line);
+  });
+  Repeat first;
+  for (std::size_t k = 1; k < lines.size(); ++k) {
+    if (place(lines[k]) == place(lines[k - 1]) && lines[k].line < first.line) {
+      first = lines[k];
+      first.earlier = lines[k - 1].line;
+    }
+  }
+  return first;
+}
+
+// Refuses pairs that stand in the file twice, on all ranks with the same words.
+void refuse_repeats(const Comm& comm, const TripletForm& form, const Repeat& mine) {
+  const auto all = comm.gather_all(mine.line);
+  const auto least = std::min_element(all.begin(), all.end());
+  if (*least == std::numeric_limits<std::int64_t>::max()) {
+    return;
+  }
+  const std::int64_t i = std::int64_t{form.row_field == 0 ? mine.row : mine.col} + 1;
+  const std::int64_t j = std::int64_t{form.row_field == 0 ? mine.col : mine.row} + 1;
+  const std::string what = comm.broadcast_string(
+      text(at_line(form.path, mine.line), form.names[0], " ", i, " and ", form.names[1], " ", j,
+           " stand on line ", mine.earlier, " already, right is each pair once"),
+      static_cast<int>(least - all.begin()));
+  throw SharedError(ExitStatus::kBadData, what, comm.rank(), comm.ranks());
+}
+
+// The rows of this rank from the triplets of all.
+kernels::CsrRows gather_rows(const Comm& comm, const TripletForm& form, TripletLines lines,
+                             std::int64_t rows) {
+  const Range mine = split_evenly(rows, comm.ranks(), comm.rank());
+  const std::int64_t cols = form.limits[form.row_field == 0 ? 1 : 0];
+  const Dealt dealt = exchange_triplets(comm, std::move(lines.triplets), rows);
+  Repeat repeat;
+  Sorted sorted = locally(comm, "sorting " + form.path, [&] {
+    Sorted result = sort_into_rows(dealt, mine, cols);
+    if (result.repeats) {
+      repeat = find_repeat(dealt, lines.first_line);
+    }
+    leave_out_zeros(result.rows);
+    keep_one_of_equal_values(result.rows);
+    return result;
+  });
+  refuse_repeats(comm, form, repeat);
+  return std::move(sorted.rows);
+}
+
+void check_neurons(std::int64_t neurons) {
+  expects(neurons >= 1 && neurons <= kLargestIndex, "1 <= neurons < 2^32");
+}
+
+// A single odd line must not make us ask for memory without end.
+void check_samples_fit(const Comm& comm, const std::string& file, std::int64_t samples) {
+  locally(comm, "reading " + file, [&] {
+    const std::int64_t bytes = samples / comm.ranks() * 16;
+    if (bytes > usable_memory_bytes() / 2) {
+      throw Error(ExitStatus::kDoesNotFit,
+                  text(file, ": its largest sample number is ", samples,
+                       ", too many samples for the memory of ", comm.ranks(),
+                       comm.ranks() == 1 ? " rank" : " ranks",
+                       "; if it is right, use more ranks or nodes"));
+    }
+  });
+}
+
+}  // namespace
+
+std::optional<float> challenge_bias(std::int64_t neurons) {
+  switch (neurons) {
+    case 1024:
+      return -0.30F;
+    case 4096:
+      return -0.35F;
+    case 16384:
+      return -0.40F;
+    case 65536:
+      return -0.45F;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::string challenge_layer_file(const std::string& folder, std::int64_t neurons,
+                                 std::int64_t layer) {
+  const std::string name = text("n", neurons, "-l", layer, ".tsv");
+  const std::string direct = text(folder, "/", name);
+  const std::string below = text(folder, "/neuron", neurons, "/", name);
+  struct stat status {};
+  const bool only_below =
+      ::stat(direct.c_str(), &status) != 0 && ::stat(below.c_str(), &status) == 0;
+  return only_below ? below : direct;
+}
+
+kernels::CsrRows read_challenge_layer(const Comm& comm, const std::string& file,
+                                      std::int64_t neurons) {
+  check_neurons(neurons);
+  const TripletForm form{file, {"input", "output", "weight"}, {neurons, neurons}, 1};
+  return gather_rows(comm, form, read_triplet_lines(comm, form), neurons);
+}
+
+ChallengeFeatures read_challenge_features(const Comm& comm, const std::string& file,
+                                          std::int64_t neurons,
+                                          std::optional<std::int64_t> samples) {
+  check_neurons(neurons);
+  expects(samples.value_or(1) <= kLargestIndex, "samples < 2^32");
+  const TripletForm form{
+      file, {"sample", "feature", "value"}, {samples.value_or(kLargestIndex), neurons}, 0};
+  TripletLines lines = read_triplet_lines(comm, form);
+  ChallengeFeatures features;
+  if (samples) {
+    features.samples = *samples;
+  } else {
+    std::int64_t largest = 0;
+    for (const Triplet& triplet : lines.triplets) {
+      largest = std::max(largest, std::int64_t{triplet.row} + 1);
+    }
+    features.samples = comm.max(largest);
+    check_samples_fit(comm, file, features.samples);
+  }
+  features.rows = gather_rows(comm, form, std::move(lines), features.samples);
+  return features;
+}
+
+}  // namespace espalier::io
