@@ -2,17 +2,26 @@
 #pragma once
 
 #include <boost/program_options.hpp>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "framework/comm.hpp"
 #include "framework/error.hpp"
+#include "framework/grid.hpp"
 #include "framework/timer.hpp"
 #include "io/staged_file.hpp"
 #include "jobs/options.hpp"
 #include "jobs/report.hpp"
 
 namespace espalier::jobs {
+
+// Prints what was asked for: to stdout, by rank 0.
+//   where    collective over `world`; `lines` matter on rank 0 only
+//   throws   SharedError(kIoFailed) if stdout takes no more
+void print_result(const Comm& world, std::string_view lines);
 
 // What a job works with. Everything is borrowed for the run.
 struct Context {
@@ -22,7 +31,12 @@ struct Context {
   PhaseTimes& times;
 
   io::OutputOptions output_options() const;  // --force, --compress
-  std::int64_t memory_per_rank() const;      // --memory-per-rank or what the node has (collective)
+  // --memory-per-rank, or the least of what the nodes have for a rank. Collective over `world`.
+  std::int64_t memory_per_rank() const;
+  // --grid RxC; nothing for "auto". Local.
+  //   throws   Error(kUsage)
+  std::optional<GridShape> grid() const;
+  void print(std::string_view lines) const { print_result(world, lines); }
 };
 
 // One job of the program. A job's `run` reads like a story; it throws SharedError for what is

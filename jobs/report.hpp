@@ -9,6 +9,12 @@
 
 namespace espalier::jobs {
 
+// Asks, before any work, whether a report may be written to `path`.
+//   where    collective over `world`
+//   throws   SharedError: kCannotCreate if the folder is missing or `path` is a folder,
+//            kNoPermission if the folder is not writable
+void check_report_path(const Comm& world, const std::string& path);
+
 // Flat JSON, filled by the job on every rank alike, written by rank 0.
 class RunReport {
  public:
@@ -23,13 +29,22 @@ class RunReport {
   }
 
   // Adds the common keys (design: version, git, hosts, ranks, phases, peak_rss_bytes…) and writes
-  // `path` through a temporary name. `outcome` is the exit status, `message` the error if any.
+  // `path` through a temporary name, whatever was there. `outcome` is the exit status, `message`
+  // the error if any.
   //   where    collective over `world`
   //   throws   SharedError if the file cannot be written
   void write(const Comm& world, const PhaseTimes& times, const std::string& path, int outcome,
              const std::string& message);
+  // The same from what this rank knows alone, when the others cannot be asked: they may be waiting
+  // for this one. The figures are those of this rank, the key `alone` names it.
+  //   where    local
+  //   throws   Error if the file cannot be written
+  void write_alone(const Comm& world, const PhaseTimes& times, const std::string& path, int outcome,
+                   const std::string& message);
 
  private:
+  void add_common(int outcome, const std::string& message);
+
   nlohmann::json fields_ = nlohmann::json::object();
   std::int64_t bytes_read_ = 0, bytes_written_ = 0, bytes_exchanged_ = 0, messages_ = 0;
 };
