@@ -17,7 +17,10 @@ namespace espalier::io {
 // A dataset's bytes (row-major, as stored, before any filter) are cut into blocks of this size;
 // each block has its CRC-32 (the zlib one). Blocks do not depend on who wrote which part.
 inline constexpr std::int64_t kBlockBytes = 65536;
+// The table: a 1-D uint32 dataset, one CRC a block.
 inline constexpr const char* kChecksumPath = "/espalier/checksums";
+// The attribute of "/" that holds content_digest.
+inline constexpr const char* kDigestAttribute = "digest";
 
 // CRC-32 of zlib: crc32(0, bytes); `start` continues a running value.
 std::uint32_t crc32(std::span<const std::byte> bytes, std::uint32_t start = 0);
@@ -43,11 +46,16 @@ class ChecksumLayout {
 // SHA-256 as 64 hexadecimal digits.
 std::string sha256(std::string_view bytes);
 
-// SHA-256 over the catalog's canonical text (paths, attributes but `digest`, types, shapes) and
-// the checksum table: equal for files of equal content, compressed or not.
+// SHA-256 over the catalog's canonical text and, after it, the table as little-endian uint32. It is
+// equal for files of equal content, compressed or not: where and how data lies does not enter.
+// The text has one line for each object but the table itself, paths ascending by byte: compact JSON
+//     {"attributes":{…},"path":"/layers/000000/bias/values","shape":[4096],"type":"float32"}
+// with keys ascending, the root's `digest` left out of its attributes, `shape` and `type` only for
+// datasets, characters beyond ASCII as they are, and a line feed at the end.
 std::string content_digest(const Catalog& catalog, std::span<const std::uint32_t> table);
 
-// SHA-256 over the sizes and CRCs of whole files, in the given order, whatever their format.
+// SHA-256 over the sizes and CRCs of whole files, in the given order, whatever their format (one
+// line "<bytes> <CRC>" a file, both decimal).
 //   where    collective over `comm`: ranks read byte ranges
 //   throws   SharedError if a file cannot be read
 //   cost     reads every byte once
