@@ -45,11 +45,11 @@ if(IS_DIRECTORY "${ESPALIER_DATA}")
   list(APPEND ESPALIER_TEST_ENVIRONMENT "ESPALIER_DATA=${ESPALIER_DATA}")
 endif()
 if(ESPALIER_SANITIZE MATCHES "address")
-  list(APPEND ESPALIER_TEST_ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0:abort_on_error=0"
+  list(APPEND ESPALIER_TEST_ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1"
        "UBSAN_OPTIONS=print_stacktrace=1")
 elseif(ESPALIER_SANITIZE MATCHES "thread")
   list(APPEND ESPALIER_TEST_ENVIRONMENT
-    "TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=0:suppressions=${CMAKE_CURRENT_LIST_DIR}/tsan.supp")
+    "TSAN_OPTIONS=ignore_noninstrumented_modules=1:allocator_may_return_null=1:suppressions=${CMAKE_CURRENT_LIST_DIR}/tsan.supp")
   find_library(ESPALIER_ARCHER NAMES archer PATHS /usr/lib/llvm-14/lib
                DOC "Tells ThreadSanitizer what OpenMP synchronises")
   if(ESPALIER_ARCHER)
