@@ -191,8 +191,7 @@ void Options::Parser::take_option(const po::option& option) {
 
 void Options::Parser::take_bare_word(const std::string& word, std::size_t& at) {
   if (at >= job.positional.size()) {
-    throw usage_error(
-        job, espalier::text("unexpected argument '", word, "'; usage: espalier ", job.usage));
+    throw usage_error(job, espalier::text("unexpected argument '", word, "'"));
   }
   const std::string& name = job.positional[at];
   const bool many = takes_many(*find(name));
