@@ -4,33 +4,18 @@
 #include <array>
 #include <bit>
 #include <cstddef>
-#include <limits>
-#include <stdexcept>
-#include <string>
 
+#include "kernels/local_rows.hpp"
 #include "kernels/spmm.hpp"
 
 namespace espalier::kernels {
 namespace {
 
-constexpr std::int64_t kNarrowInputs = 65536;
-constexpr std::uint32_t kUnused = std::numeric_limits<std::uint32_t>::max();
-
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
-// Position in `inputs` by global index; kUnused where the list does not hold it.
-std::vector<std::uint32_t> positions(std::int64_t cols, std::span<const std::uint32_t> inputs) {
-  std::vector<std::uint32_t> position(at(cols), kUnused);
-  for (std::size_t l = 0; l < inputs.size(); ++l) {
-    if (inputs[l] < position.size()) position[inputs[l]] = static_cast<std::uint32_t>(l);
-  }
-  return position;
-}
-
-[[noreturn]] void throw_missing(const CsrRows& rows, std::int64_t row, std::uint32_t column) {
-  throw std::out_of_range("packing row " + std::to_string(rows.first_row + row) + ": input " +
-                          std::to_string(column) + " of " + std::to_string(rows.cols) +
-                          " is not in the list of inputs");
+template <class T>
+std::int64_t bytes_of(const std::vector<T>& data) {
+  return static_cast<std::int64_t>(data.size() * sizeof(T));
 }
 
 }  // namespace
@@ -51,41 +36,36 @@ std::vector<std::uint32_t> used_inputs(const CsrRows& rows) {
 }
 
 std::int64_t PackedLayer::bytes() const noexcept {
-  return static_cast<std::int64_t>(
-      pointers_.size() * sizeof(pointers_[0]) + narrow_.size() * sizeof(narrow_[0]) +
-      wide_.size() * sizeof(wide_[0]) + values_.size() * sizeof(values_[0]) +
-      bias_.size() * sizeof(bias_[0]));
+  return bytes_of(tiled_.tiles) + bytes_of(tiled_.narrow) + bytes_of(tiled_.wide) +
+         bytes_of(tiled_.values) + bytes_of(bias_);
+}
+
+std::string PackedLayer::block_names() const {
+  std::int64_t shared = 0;
+  for (const Tile& tile : tiled_.tiles) {
+    if (tile.height > 1) shared += std::int64_t{tile.count} * tile.height;
+  }
+  if (nnz_ == 0) return "empty";
+  const auto share = [this](std::int64_t weights) {
+    return std::to_string((weights * 100 + nnz_ / 2) / nnz_) + "%";
+  };
+  std::string names;
+  if (shared > 0) names += "shared " + share(shared);
+  if (shared < nnz_) names += (names.empty() ? "rows " : ", rows ") + share(nnz_ - shared);
+  return names;
 }
 
 PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
                        std::span<const float> bias, const Epilogue& epilogue) {
-  const auto position = positions(rows.cols, inputs);
+  const LocalRows local = localize(rows, inputs);
   PackedLayer packed;
-  packed.inputs_ = static_cast<std::int64_t>(inputs.size());
-  packed.iso_ = rows.iso;
+  packed.rows_ = local.rows();
+  packed.nnz_ = local.nnz();
+  packed.inputs_ = local.inputs;
+  packed.iso_ = local.iso;
   packed.epilogue_ = epilogue;
   packed.bias_.assign(bias.begin(), bias.end());
-  const bool narrow = packed.inputs_ <= kNarrowInputs;
-  packed.pointers_.reserve(at(rows.rows() + 1));
-  packed.narrow_.reserve(narrow ? at(rows.nnz()) : 0);
-  packed.wide_.reserve(narrow ? 0 : at(rows.nnz()));
-  packed.values_.reserve(rows.iso ? 1 : at(rows.nnz()));
-  if (rows.iso && rows.nnz() > 0) packed.values_.push_back(rows.value(0));
-  std::int64_t count = 0;
-  for (std::int64_t row = 0; row < rows.rows(); ++row) {
-    for (std::int64_t k = rows.pointers[at(row)]; k < rows.pointers[at(row + 1)]; ++k) {
-      const float value = rows.value(k);
-      if (value == 0) continue;
-      const std::uint32_t column = rows.indices[at(k)];
-      const std::uint32_t local = column < position.size() ? position[column] : kUnused;
-      if (local == kUnused) throw_missing(rows, row, column);
-      if (narrow) packed.narrow_.push_back(static_cast<std::uint16_t>(local));
-      if (!narrow) packed.wide_.push_back(local);
-      if (!rows.iso) packed.values_.push_back(value);
-      ++count;
-    }
-    packed.pointers_.push_back(count);
-  }
+  packed.tiled_ = pack_tiles(local, group_rows(local));
   return packed;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/blocks.hpp"
 #include "kernels/layout.hpp"
 
 namespace espalier::kernels {
@@ -19,40 +20,38 @@ std::vector<std::uint32_t> used_inputs(const CsrRows& rows);
 // list ascends, a row's weights are still summed in ascending global order.
 class PackedLayer {
  public:
-  std::int64_t rows() const noexcept { return static_cast<std::int64_t>(pointers_.size()) - 1; }
-  std::int64_t nnz() const noexcept { return pointers_.back(); }
+  std::int64_t rows() const noexcept { return rows_; }
+  std::int64_t nnz() const noexcept { return nnz_; }
   std::int64_t inputs() const noexcept { return inputs_; }  // local inputs
   std::int64_t bytes() const noexcept;
   bool iso() const noexcept { return iso_; }
-  // The kinds of block its rows were packed into, for the run report.
-  std::string block_names() const { return "rows"; }
+  // The kinds of block the rows went into with their share of the weights, for reports:
+  // "shared 100%", "shared 40%, rows 60%".
+  std::string block_names() const;
 
-  std::span<const std::int64_t> pointers() const noexcept { return pointers_; }
-  // Exactly one of these is filled: 16-bit indices where inputs() <= 65536.
-  std::span<const std::uint16_t> narrow_indices() const noexcept { return narrow_; }
-  std::span<const std::uint32_t> wide_indices() const noexcept { return wide_; }
-  std::span<const float> values() const noexcept { return values_; }
+  const TiledRows& tiled() const noexcept { return tiled_; }
   std::span<const float> bias() const noexcept { return bias_; }
   const Epilogue& epilogue() const noexcept { return epilogue_; }
 
  private:
   friend PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
                                 std::span<const float> bias, const Epilogue& epilogue);
-  std::vector<std::int64_t> pointers_ = {0};
-  std::vector<std::uint16_t> narrow_;
-  std::vector<std::uint32_t> wide_;
-  std::vector<float> values_;
+  TiledRows tiled_;
   std::vector<float> bias_;
   Epilogue epilogue_;
+  std::int64_t rows_ = 0;
+  std::int64_t nnz_ = 0;
   std::int64_t inputs_ = 0;
   bool iso_ = false;
 };
 
-// Packs `rows`: every stored zero is skipped, global indices become positions in `inputs`.
+// Packs `rows`: every stored zero is skipped, global indices become positions in `inputs`, rows
+// with the same inputs go into shared blocks.
 //   shapes   inputs ascending, holds every used input of rows; bias (rows), one value for all
 //            rows, or empty (none)
 //   throws   std::out_of_range if a used input is missing from `inputs`
-//   cost     O(nnz + cols), one pass; bytes of the result at most those of `rows`
+//   cost     O(nnz + cols + rows log rows); bytes of the result about those of `rows`
+//   exact    the result of spmm does not depend on the blocks chosen
 PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
                        std::span<const float> bias, const Epilogue& epilogue);
 

@@ -1,7 +1,7 @@
 // Compiled once for each target: the lines up to HWY_ONCE are included again by foreach_target.h.
 #include "kernels/spmm.hpp"
 
-#include "kernels/epilogue.hpp"
+#include "kernels/spmm_args.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/spmm.cpp"
@@ -10,72 +10,17 @@
 #include <hwy/highway.h>
 
 #include "kernels/epilogue-inl.hpp"
-
-#ifndef ESPALIER_KERNELS_SPMM_ARGS
-#define ESPALIER_KERNELS_SPMM_ARGS
-namespace espalier::kernels {
-
-struct SpmmArgs {
-  const std::int64_t* pointers;
-  const std::uint16_t* narrow;  // one of the two is null
-  const std::uint32_t* wide;
-  const float* values;
-  const float* in;
-  float* out;
-  std::int64_t row_begin;
-  std::int64_t row_end;
-  std::uint32_t* bits;
-  EpilogueArgs epilogue;
-};
-
-}  // namespace espalier::kernels
-#endif
+#include "kernels/tiles-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::kernels {
 namespace HWY_NAMESPACE {
 
-// The plain sums of one row over the whole panel: four vectors of accumulators at a time, each a
-// chain from zero in the order of the indices.
-template <bool kIso, class Index>
-HWY_INLINE void sum_row(const SpmmArgs& a, const Index* indices, int64_t row) {
-  const Tag d;
-  const size_t lanes = hn::Lanes(d);
-  const int64_t begin = a.pointers[row];
-  const int64_t end = a.pointers[row + 1];
-  float* out = a.out + row * kPanelWidth;
-  for (size_t i = 0; i < kPanelWidth; i += 4 * lanes) {
-    auto s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
-    auto w = hn::Set(d, kIso && begin < end ? a.values[0] : 0.0F);
-    for (int64_t k = begin; k < end; ++k) {
-      const float* x = a.in + static_cast<size_t>(indices[k]) * kPanelWidth + i;
-      if (!kIso) w = hn::Set(d, a.values[k]);
-      s0 = hn::MulAdd(w, hn::Load(d, x), s0);
-      s1 = hn::MulAdd(w, hn::Load(d, x + lanes), s1);
-      s2 = hn::MulAdd(w, hn::Load(d, x + 2 * lanes), s2);
-      s3 = hn::MulAdd(w, hn::Load(d, x + 3 * lanes), s3);
-    }
-    hn::Store(s0, d, out + i);
-    hn::Store(s1, d, out + i + lanes);
-    hn::Store(s2, d, out + i + 2 * lanes);
-    hn::Store(s3, d, out + i + 3 * lanes);
-  }
-}
-
-template <bool kIso, class Index>
-HWY_INLINE void do_rows(const SpmmArgs& a, const Index* indices) {
-  for (int64_t row = a.row_begin; row < a.row_end; ++row) {
-    sum_row<kIso>(a, indices, row);
-    finish_row(a.out + row * kPanelWidth, a.epilogue, row);
-    or_row_bits(a.out + row * kPanelWidth, a.bits);
-  }
-}
-
-void spmm_rows(const SpmmArgs& a, bool iso) {
+void spmm_rows(const SpmmArgs& a) {
   if (a.narrow != nullptr) {
-    iso ? do_rows<true>(a, a.narrow) : do_rows<false>(a, a.narrow);
+    a.iso ? run_tiles<true>(a, a.narrow) : run_tiles<false>(a, a.narrow);
   } else {
-    iso ? do_rows<true>(a, a.wide) : do_rows<false>(a, a.wide);
+    a.iso ? run_tiles<true>(a, a.wide) : run_tiles<false>(a, a.wide);
   }
 }
 
@@ -120,18 +65,21 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
           std::int64_t row_end, std::uint32_t* alive_bits) {
   constexpr std::uint32_t kMagnitude = 0x7FFFFFFFU;  // -0.0 counts as zero
   std::array<std::uint32_t, kPanelWidth> bits{};
-  SpmmArgs args{};
-  args.pointers = layer.pointers().data();
-  args.narrow = layer.narrow_indices().empty() ? nullptr : layer.narrow_indices().data();
-  args.wide = layer.wide_indices().data();
-  args.values = layer.values().data();
+  const TiledRows& tiled = layer.tiled();
+  SpmmArgs args;
+  args.tiles = tiled.tiles.data();
+  args.tile_count = static_cast<std::int64_t>(tiled.tiles.size());
+  args.narrow = tiled.narrow.empty() ? nullptr : tiled.narrow.data();
+  args.wide = tiled.wide.data();
+  args.values = tiled.values.data();
+  args.iso = layer.iso();
   args.in = in;
   args.out = out;
   args.row_begin = row_begin;
   args.row_end = row_end;
   args.bits = bits.data();
   args.epilogue = epilogue_args(layer.epilogue(), layer.bias());
-  HWY_DYNAMIC_DISPATCH(spmm_rows)(args, layer.iso());
+  HWY_DYNAMIC_DISPATCH(spmm_rows)(args);
   for (std::size_t s = 0; s < bits.size(); ++s) alive_bits[s] |= bits[s] & kMagnitude;
 }
 

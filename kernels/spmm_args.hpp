@@ -1,0 +1,26 @@
+// One call of spmm as plain data, for code compiled for many targets.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/blocks.hpp"
+#include "kernels/epilogue.hpp"
+
+namespace espalier::kernels {
+
+struct SpmmArgs {
+  const Tile* tiles = nullptr;
+  std::int64_t tile_count = 0;
+  const std::uint16_t* narrow = nullptr;  // indices of the tiles, one of the two is null
+  const std::uint32_t* wide = nullptr;
+  const float* values = nullptr;
+  bool iso = false;
+  const float* in = nullptr;
+  float* out = nullptr;
+  std::int64_t row_begin = 0;
+  std::int64_t row_end = 0;
+  std::uint32_t* bits = nullptr;  // kPanelWidth, OR of the outputs' bits, signs included
+  EpilogueArgs epilogue;
+};
+
+}  // namespace espalier::kernels
