@@ -34,8 +34,9 @@ Job inspect_job() {
   job.examples = {"espalier inspect net.h5", "espalier inspect net.h5 --verbose",
                   "espalier inspect result.h5 --json"};
   job.positional = {"file"};
-  job.options.add_options()("file", po::value<std::string>(), "network, batch or result")(
-      "json", po::bool_switch(), "print everything as JSON");
+  job.options.add_options()("file", po::value<std::string>()->required(),
+                            "network, batch or result")("json", po::bool_switch(),
+                                                        "print everything as JSON");
   job.run = inspect;
   return job;
 }

@@ -134,6 +134,12 @@ std::string Options::choice(const std::string& name,
   throw fault(name, espalier::text(quoted(spelled), " is none of ", list));
 }
 
+void Options::check_complete() const {
+  for (const std::string& name : required_) {
+    value(name);
+  }
+}
+
 SharedError Options::fault(const std::string& name, std::string_view what) const {
   const Value& found = value(name);
   const bool outside = found.origin == Origin::kEnvironment || found.origin == Origin::kConfig;

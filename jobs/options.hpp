@@ -76,6 +76,10 @@ class Options {
   // The value if it is one of `allowed`, which the message lists otherwise.
   std::string choice(const std::string& name, const std::vector<std::string>& allowed) const;
 
+  // Checks that every option declared as required is set.
+  //   throws   SharedError(kUsage) naming the first one that is not, with the usage
+  void check_complete() const;
+
   // A fault of the value of `name`, to be thrown: "--name 12: <what>", with the fitting status.
   SharedError fault(const std::string& name, std::string_view what) const;
 
@@ -100,7 +104,7 @@ class Options {
 
   std::string job_, usage_;
   std::vector<std::string> names_;  // declared, in the order of --help
-  std::vector<std::string> positional_;
+  std::vector<std::string> positional_, required_;
   std::map<std::string, Value> values_;  // those that are set
 };
 

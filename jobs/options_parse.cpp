@@ -117,6 +117,9 @@ struct Options::Parser {
   void declare(const boost::shared_ptr<po::option_description>& option) {
     all.add(option);
     result.names_.push_back(option->long_name());
+    if (option->semantic()->is_required()) {
+      result.required_.push_back(option->long_name());
+    }
   }
 
   const po::option_description* find(const std::string& name) const {

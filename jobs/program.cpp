@@ -173,6 +173,7 @@ ExitStatus run_job(const Comm& world, const Job& job, const std::vector<Job>& jo
     print_result(world, options.as_config());
     return ExitStatus::kDone;
   }
+  options.check_complete();
   RunReport report;
   PhaseTimes times;
   describe_run(job, options, arguments, report);

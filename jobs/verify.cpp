@@ -243,7 +243,8 @@ Job verify_job() {
   job.usage = "verify FILE";
   job.examples = {"espalier verify net.h5", "mpirun -n 4 espalier verify net.h5"};
   job.positional = {"file"};
-  job.options.add_options()("file", po::value<std::string>(), "network, batch or result");
+  job.options.add_options()("file", po::value<std::string>()->required(),
+                            "network, batch or result");
   job.run = verify;
   return job;
 }
