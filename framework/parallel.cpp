@@ -41,6 +41,17 @@ class FirstFailure {
   std::exception_ptr failure_;
 };
 
+thread_local bool inside_work = false;
+
+// Marks the calling thread as one that runs `work`.
+class InsideWork {
+ public:
+  InsideWork() { inside_work = true; }
+  ~InsideWork() { inside_work = false; }
+  InsideWork(const InsideWork&) = delete;
+  InsideWork& operator=(const InsideWork&) = delete;
+};
+
 }  // namespace
 
 int usable_cores() {
@@ -68,9 +79,11 @@ int threads() { return chosen_threads; }
 
 void parallel_for(std::int64_t count, const std::function<void(std::int64_t, int)>& work) {
   // A nested team would number its threads from 0 again: two calls could share a thread's place.
-  expects(omp_in_parallel() == 0, "parallel_for is not called from inside its own work");
+  expects(!inside_work, "parallel_for is not called from inside its own work");
+  expects(count >= 0, "the number of items is not negative");
   const int team = static_cast<int>(std::min<std::int64_t>(threads(), count));
   if (team <= 1) {
+    const InsideWork inside;
     for (std::int64_t item = 0; item < count; ++item) {
       work(item, 0);
     }
@@ -82,6 +95,7 @@ void parallel_for(std::int64_t count, const std::function<void(std::int64_t, int
     if (failure.happened()) {
       continue;
     }
+    const InsideWork inside;
     try {
       work(item, omp_get_thread_num());
     } catch (...) {
