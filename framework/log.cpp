@@ -156,7 +156,8 @@ Progress::Progress(std::string_view what, std::int64_t total, std::string_view u
       total_(total),
       start_(now_seconds()),
       last_shown_(start_),
-      terminal_(isatty(STDERR_FILENO) == 1) {
+      terminal_(the_log().rank == 0 && the_log().verbosity != Verbosity::kQuiet &&
+                isatty(STDERR_FILENO) == 1) {
   expects(total >= 0, "the total of a progress is not negative");
 }
 
@@ -172,10 +173,6 @@ void Progress::done(std::int64_t so_far) {
   if (now - last_shown_ < (terminal_ ? kBarSeconds : kLineSeconds)) {
     return;
   }
-  const Log& log = the_log();
-  if (log.rank != 0 || log.verbosity == Verbosity::kQuiet) {
-    return;
-  }
   last_shown_ = now;
   shown_ = true;
   show(false);
@@ -186,7 +183,7 @@ void Progress::show(bool last) {
   if (terminal_) {
     draw_bar(line, share_of(so_far_, total_), last);
   } else {
-    write_line("progress", line, true);
+    write_line("progress", line, the_log().verbosity != Verbosity::kQuiet);
   }
 }
 
