@@ -67,6 +67,7 @@ class Comm {
   // One value of every rank, in rank order.
   std::vector<std::int64_t> gather_all(std::int64_t value) const;
   // The bytes of every rank, in rank order, on every rank. Meant for small data.
+  //   cost     one gather of lengths and one broadcast a rank
   std::vector<std::vector<std::byte>> gather_all_bytes(std::span<const std::byte> bytes) const;
 
   // Personalised all-to-all: `to_rank[r]` goes to rank r; returns what came, by source rank.

@@ -31,7 +31,7 @@ enum class ExitStatus : int {
 template <typename... Parts>
 std::string text(const Parts&... parts) {
   std::ostringstream out;
-  (out << ... << parts);
+  static_cast<void>((out << ... << parts));
   return std::move(out).str();
 }
 
