@@ -24,7 +24,7 @@ struct TiledRows {
   std::vector<Tile> tiles;
   std::vector<std::uint16_t> narrow;  // one of the two, the other is empty
   std::vector<std::uint32_t> wide;
-  std::vector<float> values;  // or one for all
+  std::vector<float> values;  // where all are equal, kTileRows copies of the one
 };
 
 }  // namespace espalier::kernels

@@ -44,7 +44,8 @@ TiledRows pack_tiles(const LocalRows& rows, std::span<const std::vector<std::uin
   }
   (rows.inputs > kNarrowInputs ? tiled.wide.reserve(at(indices))
                                : tiled.narrow.reserve(at(indices)));
-  if (rows.iso) tiled.values = rows.values;
+  // A copy for each row of a tile, so that the kernel need not know; rows stay rows of their own.
+  if (rows.iso && rows.nnz() > 0) tiled.values.assign(kTileRows, rows.values[0]);
   if (!rows.iso) tiled.values.reserve(at(weights));
   for (const auto& group : groups) {
     // The tiles of a group share one list of indices and follow one another, so its activations

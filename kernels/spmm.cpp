@@ -18,9 +18,9 @@ namespace HWY_NAMESPACE {
 
 void spmm_rows(const SpmmArgs& a) {
   if (a.narrow != nullptr) {
-    a.iso ? run_tiles<true>(a, a.narrow) : run_tiles<false>(a, a.narrow);
+    run_tiles(a, a.narrow);
   } else {
-    a.iso ? run_tiles<true>(a, a.wide) : run_tiles<false>(a, a.wide);
+    run_tiles(a, a.wide);
   }
 }
 

@@ -25,10 +25,10 @@ constexpr int kRegisters = 16;
 // Vectors of samples beside one another for tiles of `height` rows.
 constexpr int tile_vectors(int height) { return kRegisters == 32 || height <= 2 ? 4 : 2; }
 
-// One row of a tile: kHeight = 1 and any stride, so that a range may cut through a tile.
+// A tile, or one row of it, ready to run.
 struct TileView {
-  const float* values;
-  int64_t value_stride;
+  const float* values;  // of the first input, one for each row
+  int64_t value_step;   // to the next input's; 0 where one value serves for all
   const uint32_t* rows;
   int64_t count;
 };
@@ -54,7 +54,7 @@ HWY_INLINE void store_row(const SpmmArgs& a, const Vector* sums, float* out, int
 }
 
 // Columns [column, column + kVectors vectors) of a tile.
-template <int kHeight, int kVectors, bool kIso, class Index>
+template <int kHeight, int kVectors, class Index>
 HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Index* indices,
                              size_t column) {
   const Tag d;
@@ -68,7 +68,6 @@ HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Inde
   }
   const float* in = a.in + column;
   const float* w = tile.values;
-  auto weight = hn::Set(d, kIso && tile.count > 0 ? *w : 0.0F);
   for (int64_t k = 0; k < tile.count; ++k) {
     const float* x = in + static_cast<size_t>(indices[k]) * kPanelWidth;
     Vector xs[kVectors];
@@ -76,11 +75,11 @@ HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Inde
     for (int v = 0; v < kVectors; ++v) xs[v] = hn::Load(d, x + static_cast<size_t>(v) * lanes);
 #pragma GCC unroll 4
     for (int r = 0; r < kHeight; ++r) {
-      if constexpr (!kIso) weight = hn::Set(d, w[r]);
+      const auto weight = hn::Set(d, w[r]);
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::MulAdd(weight, xs[v], sums[r][v]);
     }
-    if constexpr (!kIso) w += kHeight > 1 ? kHeight : tile.value_stride;
+    w += tile.value_step;
   }
   const bool straight = a.epilogue.curve == 0;
   BitsVector seen[kVectors];
@@ -108,12 +107,13 @@ HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Inde
   }
 }
 
-template <int kHeight, bool kIso, class Index>
-HWY_INLINE void run_tile(const SpmmArgs& a, const TileView& tile, const Index* indices) {
+// Not inlined: each height keeps the registers to itself.
+template <int kHeight, class Index>
+HWY_NOINLINE void run_tile(const SpmmArgs& a, const TileView& tile, const Index* indices) {
   constexpr int kVectors = tile_vectors(kHeight);
   const size_t step = kVectors * hn::Lanes(Tag());
   for (size_t column = 0; column < kPanelWidth; column += step) {
-    tile_columns<kHeight, kVectors, kIso>(a, tile, indices, column);
+    tile_columns<kHeight, kVectors>(a, tile, indices, column);
   }
   if (a.epilogue.curve == 0) return;
   for (int r = 0; r < kHeight; ++r) {
@@ -124,38 +124,33 @@ HWY_INLINE void run_tile(const SpmmArgs& a, const TileView& tile, const Index* i
 }
 
 // Rows of a tile that a range cuts through are done one by one.
-template <bool kIso, class Index>
-HWY_INLINE void run_part(const SpmmArgs& a, const Tile& tile, const Index* indices) {
+template <class Index>
+HWY_INLINE void run_part(const SpmmArgs& a, const Tile& tile, TileView view, const Index* indices) {
   for (uint32_t r = 0; r < tile.height; ++r) {
     const int64_t row = tile.rows[r];
     if (row < a.row_begin || row >= a.row_end) continue;
-    const float* values = a.values + tile.first_value + (kIso ? 0 : r);
-    run_tile<1, kIso>(a, {values, tile.height, tile.rows + r, tile.count}, indices);
+    const TileView one = {view.values + r, view.value_step, view.rows + r, view.count};
+    run_tile<1>(a, one, indices);
   }
 }
 
-template <bool kIso, class Index>
+template <class Index>
 HWY_INLINE void run_tiles(const SpmmArgs& a, const Index* all_indices) {
   for (int64_t t = 0; t < a.tile_count; ++t) {
     const Tile& tile = a.tiles[t];
     const Index* indices = all_indices + tile.first_index;
+    const TileView view = {a.values + tile.first_value, a.iso ? 0 : int64_t{tile.height}, tile.rows,
+                           int64_t{tile.count}};
     if (tile.rows[0] < a.row_begin || tile.rows[tile.height - 1] >= a.row_end) {
-      run_part<kIso>(a, tile, indices);
-      continue;
-    }
-    const TileView view = {a.values + tile.first_value, tile.height, tile.rows, tile.count};
-    switch (tile.height) {
-      case 4:
-        run_tile<4, kIso>(a, view, indices);
-        break;
-      case 3:
-        run_tile<3, kIso>(a, view, indices);
-        break;
-      case 2:
-        run_tile<2, kIso>(a, view, indices);
-        break;
-      default:
-        run_tile<1, kIso>(a, view, indices);
+      run_part(a, tile, view, indices);
+    } else if (tile.height == 4) {
+      run_tile<4>(a, view, indices);
+    } else if (tile.height == 3) {
+      run_tile<3>(a, view, indices);
+    } else if (tile.height == 2) {
+      run_tile<2>(a, view, indices);
+    } else {
+      run_tile<1>(a, view, indices);
     }
   }
 }
