@@ -44,9 +44,9 @@ OutcomeOptions outcome_options(const Options& options, const io::Network& networ
 
 void check_pair(const Files& files, const io::Network& network, const io::Batch& batch) {
   if (!network.is_chain()) {
-    throw Error(ExitStatus::kBadData,
-                text(files.network, ": its layers are no plain chain (see their `inputs`); "
-                                    "infer runs chains only"));
+    throw Error(ExitStatus::kBadData, text(files.network,
+                                           ": its layers are no plain chain (see their `inputs`); "
+                                           "infer runs chains only"));
   }
   if (batch.features.cols != network.inputs()) {
     throw Error(ExitStatus::kBadData,
@@ -85,9 +85,8 @@ void compare_with_truth(const Comm& world, const Files& files, Range samples,
   }
   std::vector<std::int64_t> counts = {std::ssize(missing), std::ssize(extra)};
   world.sum(counts);
-  std::vector<std::int64_t> lowest = {missing.empty() && extra.empty()
-                                          ? std::numeric_limits<std::int64_t>::max()
-                                          : first};
+  std::vector<std::int64_t> lowest = {
+      missing.empty() && extra.empty() ? std::numeric_limits<std::int64_t>::max() : first};
   world.min(lowest);
   if (counts[0] + counts[1] > 0) {
     throw SharedError(ExitStatus::kBadData,
@@ -113,11 +112,10 @@ ExitStatus already_done(Context& context, const Files& files) {
   log_info(text(files.result, " is already done by the same job; nothing to do"));
   if (!files.truth.empty()) {
     const io::Catalog catalog = io::read_catalog(context.world, files.result);
-    const auto result = locally(context.world, "reading the result",
-                                [&] { return io::parse_result(catalog); });
+    const auto result =
+        locally(context.world, "reading the result", [&] { return io::parse_result(catalog); });
     const auto truth = io::read_challenge_truth(context.world, files.truth, result.samples);
-    const Range mine =
-        split_evenly(result.samples, context.world.ranks(), context.world.rank());
+    const Range mine = split_evenly(result.samples, context.world.ranks(), context.world.rank());
     const auto alive = locally(context.world, "reading the result", [&] {
       std::vector<std::int64_t> values(static_cast<std::size_t>(mine.size()));
       io::DataFile(catalog).read(catalog.dataset("/alive"), mine.begin, values);
@@ -234,8 +232,8 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
 
   const io::Provenance provenance =
       provenance_of(world, wanted, inputs.network_catalog, inputs.batch_catalog);
-  if (io::check_output(world, files.result, io::job_digest(provenance),
-                       context.output_options()) == io::OutputState::kAlreadyDone) {
+  if (io::check_output(world, files.result, io::job_digest(provenance), context.output_options()) ==
+      io::OutputState::kAlreadyDone) {
     return already_done(context, files);
   }
   const std::int64_t memory = context.memory_per_rank();
@@ -258,8 +256,7 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   Totals totals;
   totals.samples = samples;
   totals.nnz = network.network().nnz();
-  const double seconds =
-      run_waves(context, files, plan, batch, propagator, outcome, mine);
+  const double seconds = run_waves(context, files, plan, batch, propagator, outcome, mine);
   totals.seconds = spread_over_ranks(world, seconds).max;
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
@@ -287,9 +284,8 @@ ExitStatus run_infer(Context& context) {
       locally(context.world, "reading options", [&] { return files_of(context.options); });
   inputs.network_catalog = io::read_catalog(context.world, inputs.files.network);
   inputs.batch_catalog = io::read_catalog(context.world, inputs.files.batch);
-  const auto network = locally(context.world, "opening the network", [&] {
-    return io::NetworkReader(inputs.network_catalog);
-  });
+  const auto network = locally(context.world, "opening the network",
+                               [&] { return io::NetworkReader(inputs.network_catalog); });
   const auto batch = locally(context.world, "opening the batch",
                              [&] { return io::BatchReader(inputs.batch_catalog); });
   return infer(context, inputs, network, batch);

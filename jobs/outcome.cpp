@@ -167,12 +167,12 @@ std::int64_t Outcome::write(const Comm& world, const io::BatchReader& batch,
   if (options_.full) {
     std::int64_t total = 0;
     nnz_before_pieces(world, total);
-    result.output = io::MatrixInfo{"/output",       io::MatrixFormat::kCsr, result.samples,
-                                   network_.outputs, total,                  false};
+    result.output = io::MatrixInfo{
+        "/output", io::MatrixFormat::kCsr, result.samples, network_.outputs, total, false};
   }
   io::ResultWriter writer(world, path, result, provenance, options);
-  writer.write_alive(group_samples_.begin,
-                     lead ? std::span<const std::uint8_t>(alive_) : std::span<const std::uint8_t>());
+  writer.write_alive(group_samples_.begin, lead ? std::span<const std::uint8_t>(alive_)
+                                                : std::span<const std::uint8_t>());
   if (result.sample_id) {
     const Range mine = split_evenly(result.samples, world.ranks(), world.rank());
     const auto ids =

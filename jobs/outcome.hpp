@@ -50,7 +50,7 @@ class Outcome {
     Range samples;  // global
     std::vector<std::int64_t> top_index;
     std::vector<float> top_value;
-    std::vector<std::int64_t> pointers = {0};  // of the full output
+    std::vector<std::int64_t> pointers = {0};    // of the full output
     std::int64_t indices_at = 0, values_at = 0;  // in the side file
   };
 

@@ -46,18 +46,19 @@ InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, Gri
     const std::int64_t as_read = layer.weight.stored * 8 + layer.weight.rows * 8;
     plan.reading_bytes = std::max(plan.reading_bytes, ceil_div(as_read, grid.row_shards));
   }
+  const std::int64_t group_samples = split_evenly(samples, grid.sample_groups, 0).size();
+  const std::int64_t wanted = std::max<std::int64_t>(1, ceil_div(group_samples, kWidth));
   // Inputs of a chunk of panels: gathered, and with several shards also sent and received.
-  const std::int64_t panel_bytes = widest(network) * kWidth * static_cast<std::int64_t>(sizeof(float));
-  plan.chunk_panels = std::max<std::int64_t>(1, kChunkBytes / panel_bytes);
+  const std::int64_t panel_bytes =
+      widest(network) * kWidth * static_cast<std::int64_t>(sizeof(float));
+  plan.chunk_panels = std::clamp<std::int64_t>(kChunkBytes / panel_bytes, 1, wanted);
   const std::int64_t chunk_bytes = plan.chunk_panels * panel_bytes * (grid.row_shards == 1 ? 1 : 3);
 
-  const std::int64_t group_samples = split_evenly(samples, grid.sample_groups, 0).size();
   const std::int64_t per_panel = bytes_per_sample(network, grid.row_shards) * kWidth;
   const std::int64_t fixed = plan.weights_bytes + plan.reading_bytes + kProgramBytes + chunk_bytes;
   const std::int64_t room =
       std::clamp(allocation.memory_per_rank - fixed, std::int64_t{0}, kWaveBytes);
-  const std::int64_t wanted = ceil_div(group_samples, kWidth);
-  const std::int64_t panels = std::max<std::int64_t>(1, std::min(wanted, room / per_panel));
+  const std::int64_t panels = std::clamp<std::int64_t>(room / per_panel, 1, wanted);
   plan.wave_samples = panels * kWidth;
   plan.waves = ceil_div(group_samples, plan.wave_samples);
   plan.activations_bytes = panels * per_panel + chunk_bytes;
@@ -80,18 +81,15 @@ std::int64_t packed_bytes(const io::Network& network) {
 
 InferencePlan plan_inference(const io::Network& network, std::int64_t samples,
                              const std::optional<GridShape>& grid, const Allocation& allocation) {
-  if (grid) {
-    if (grid->row_shards * grid->sample_groups != allocation.ranks) {
-      throw Error(ExitStatus::kUsage,
-                  text("--grid ", to_string(*grid), " needs ",
-                       grid->row_shards * grid->sample_groups, " ranks but there are ",
-                       allocation.ranks, "; start as many ranks as rows x columns of the grid"));
-    }
-    return plan_on_grid(network, samples, *grid, allocation);
+  if (grid && grid->row_shards * grid->sample_groups != allocation.ranks) {
+    throw Error(ExitStatus::kUsage,
+                text("--grid ", to_string(*grid), " needs ", grid->row_shards * grid->sample_groups,
+                     " ranks but there are ", allocation.ranks,
+                     "; start as many ranks as rows x columns of the grid"));
   }
   InferencePlan plan;
   for (int shards = 1; shards <= allocation.ranks; ++shards) {
-    if (allocation.ranks % shards != 0) {
+    if (grid ? shards != grid->row_shards : allocation.ranks % shards != 0) {
       continue;
     }
     plan = plan_on_grid(network, samples, {shards, allocation.ranks / shards}, allocation);
@@ -99,11 +97,11 @@ InferencePlan plan_inference(const io::Network& network, std::int64_t samples,
       return plan;
     }
   }
-  throw Error(ExitStatus::kDoesNotFit,
-              text("the network does not fit: with ", allocation.ranks,
-                   " row shards a rank needs about ", plan.bytes_per_rank() >> 20,
-                   " MiB but --memory-per-rank is ", allocation.memory_per_rank >> 20,
-                   " MiB; start more ranks or give each more memory"));
+  throw Error(
+      ExitStatus::kDoesNotFit,
+      text("the network does not fit: on a grid of ", to_string(plan.grid), " a rank needs about ",
+           plan.bytes_per_rank() >> 20, " MiB but may use ", allocation.memory_per_rank >> 20,
+           " MiB; start more ranks or raise --memory-per-rank"));
 }
 
 }  // namespace espalier::jobs

@@ -37,8 +37,8 @@ inline constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
 // Lays out `samples` samples through `network`.
 //   grid     as given, or with nullopt: the smallest number of row shards R that divides the
 //            ranks and fits memory_per_rank, the rest of the ranks as sample groups
-//   throws   Error(kUsage) if a given grid has other than `ranks` ranks; Error(kDoesNotFit) saying
-//            what would fit
+//   throws   Error(kUsage) if a given grid has other than `ranks` ranks; Error(kDoesNotFit) with
+//            what a rank would need
 InferencePlan plan_inference(const io::Network& network, std::int64_t samples,
                              const std::optional<GridShape>& grid, const Allocation& allocation);
 

@@ -178,7 +178,8 @@ void Propagator::fill_from_features(const kernels::CsrRows& samples, Range panel
   });
 }
 
-// Pack, exchange, unpack: the outputs of the layer before that this shard's rows need, of one chunk.
+// Pack, exchange, unpack: the outputs of the layer before that this shard's rows need, of one
+// chunk.
 void Propagator::exchange_halos(const ShardLayer& before, const ShardLayer& layer, Range panels) {
   const PhaseTimer timer(times_, Phase::kExchange);
   const auto me = to_size(grid_.row_shard());
@@ -202,7 +203,8 @@ void Propagator::exchange_halos(const ShardLayer& before, const ShardLayer& laye
     float* const sent_end = pack(halo, send);
     float* const received_end = receive + halo.receive.size() * panels.size() * kWidth;
     out.push_back({static_cast<int>(shard), std::as_bytes(std::span(send, sent_end))});
-    in.push_back({static_cast<int>(shard), std::as_writable_bytes(std::span(receive, received_end))});
+    in.push_back(
+        {static_cast<int>(shard), std::as_writable_bytes(std::span(receive, received_end))});
     if (shard != me && sent_end != send) {
       bytes_sent_ += static_cast<std::int64_t>(out.back().bytes.size());
       ++messages_;
@@ -228,7 +230,8 @@ void Propagator::multiply(const ShardLayer& layer, const float* in, Range panels
   std::vector<std::uint32_t> bits(to_size(panels.size() * pieces * kWidth), 0);
   parallel_for(panels.size() * pieces, [&](std::int64_t item, int) {
     const std::int64_t panel = item / pieces;
-    const Range piece = split_evenly(rows, static_cast<int>(pieces), static_cast<int>(item % pieces));
+    const Range piece =
+        split_evenly(rows, static_cast<int>(pieces), static_cast<int>(item % pieces));
     kernels::spmm(layer.packed, in + panel * layer.packed.inputs() * kWidth,
                   next_.data() + (panels.begin + panel) * rows * kWidth, piece.begin, piece.end,
                   bits.data() + item * kWidth);

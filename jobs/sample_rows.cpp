@@ -32,8 +32,9 @@ std::vector<float> exchange_outputs(const Comm& group, const ShardOutputs& mine,
   std::vector<Outgoing> out;
   std::vector<Incoming> in;
   for (std::size_t shard = 0; shard < shards; ++shard) {
-    const auto send = std::span(sent).subspan(static_cast<std::size_t>(dealt[shard] * rows),
-                                              static_cast<std::size_t>((dealt[shard + 1] - dealt[shard]) * rows));
+    const auto send =
+        std::span(sent).subspan(static_cast<std::size_t>(dealt[shard] * rows),
+                                static_cast<std::size_t>((dealt[shard + 1] - dealt[shard]) * rows));
     const auto receive = std::span(received).subspan(
         static_cast<std::size_t>(my_columns * mine.bounds[shard]),
         static_cast<std::size_t>(my_columns * (mine.bounds[shard + 1] - mine.bounds[shard])));

@@ -28,11 +28,10 @@ ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, 
   std::vector<float> bias;
   {
     const PhaseTimer timer(times, Phase::kRead);
-    mine.bounds = shards == 1
-                      ? std::vector<std::int64_t>{0, layer.weight.rows}
-                      : split_by_nnz(layer.weight.rows, shards, [&](std::int64_t row) {
-                          return reader.nnz_before(id, row);
-                        });
+    mine.bounds = shards == 1 ? std::vector<std::int64_t>{0, layer.weight.rows}
+                              : split_by_nnz(layer.weight.rows, shards, [&](std::int64_t row) {
+                                  return reader.nnz_before(id, row);
+                                });
     const auto shard = static_cast<std::size_t>(grid.row_shard());
     mine.rows = {mine.bounds[shard], mine.bounds[shard + 1]};
     rows = reader.read_rows(id, mine.rows);
@@ -59,7 +58,8 @@ void agree_on_halos(const Comm& group, const ShardLayer& before, ShardLayer& lay
   layer.halos.resize(shards);
   std::vector<std::vector<std::byte>> needed(shards);
   for (std::size_t shard = 0; shard < shards; ++shard) {
-    const auto first = std::lower_bound(layer.inputs.begin(), layer.inputs.end(), before.bounds[shard]);
+    const auto first =
+        std::lower_bound(layer.inputs.begin(), layer.inputs.end(), before.bounds[shard]);
     const auto last = std::lower_bound(first, layer.inputs.end(), before.bounds[shard + 1]);
     layer.halos[shard].receive = {first - layer.inputs.begin(), last - layer.inputs.begin()};
     needed[shard] = bytes_of({first, last});
@@ -84,8 +84,9 @@ void agree_on_zero_to_zero(const Comm& group, ShardedNetwork& network) {
     keeps_zero.push_back(kernels::maps_zero_to_zero(layer.packed) ? 1 : 0);
   }
   group.min(keeps_zero);
-  bool all_later = !network.softmax && std::all_of(network.output_shift.begin(), network.output_shift.end(),
-                                                   [](float shift) { return shift == 0; });
+  bool all_later =
+      !network.softmax && std::all_of(network.output_shift.begin(), network.output_shift.end(),
+                                      [](float shift) { return shift == 0; });
   for (std::size_t id = network.layers.size(); id-- > 0;) {
     all_later = all_later && keeps_zero[id] != 0;
     network.layers[id].zero_to_zero = all_later;

@@ -20,11 +20,11 @@ struct Halo {
 
 struct ShardLayer {
   kernels::PackedLayer packed;
-  Range rows;                          // global rows of this shard
-  std::vector<std::int64_t> bounds;    // rows of all shards: row_shards + 1
-  std::vector<std::uint32_t> inputs;   // global inputs in local order; empty: all, in order
-  std::vector<Halo> halos;             // by shard; empty on one shard and before the first layer
-  bool zero_to_zero = false;           // this layer and all later ones map zero to zero
+  Range rows;                         // global rows of this shard
+  std::vector<std::int64_t> bounds;   // rows of all shards: row_shards + 1
+  std::vector<std::uint32_t> inputs;  // global inputs in local order; empty: all, in order
+  std::vector<Halo> halos;            // by shard; empty on one shard and before the first layer
+  bool zero_to_zero = false;          // this layer and all later ones map zero to zero
 };
 
 // The layers in order, plus the scaling of features (empty: none).

@@ -1,0 +1,316 @@
+// label: threads
+// The infer job on random networks against the plain reference, on every grid of the ranks.
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <numeric>
+
+#include "framework/agree.hpp"
+#include "framework/random.hpp"
+#include "io/batch_file.hpp"
+#include "io/network_file.hpp"
+#include "io/result_file.hpp"
+#include "jobs/job.hpp"
+#include "kernels/reference.hpp"
+#include "kernels/samples.hpp"
+
+using namespace espalier;
+using kernels::Activation;
+using kernels::CsrRows;
+
+namespace {
+
+const Comm& world() {
+  static const Comm comm(MPI_COMM_WORLD);
+  return comm;
+}
+
+// A network, a batch and what they are made of, all in memory on every rank.
+struct Case {
+  io::Network network;
+  std::vector<CsrRows> weights;
+  std::vector<std::vector<float>> biases;
+  std::vector<float> input_scale, input_shift, output_scale, output_shift;
+  CsrRows features;
+};
+
+CsrRows random_rows(std::uint64_t seed, std::int64_t rows, std::int64_t cols, double density,
+                    bool iso) {
+  CsrRows csr;
+  csr.cols = cols;
+  csr.iso = iso;
+  if (iso) {
+    csr.values.push_back(0.0625F);
+  }
+  for (std::int64_t row = 0; row < rows; ++row) {
+    RandomStream random(seed, 0, static_cast<std::uint64_t>(row));
+    for (std::int64_t col = 0; col < cols; ++col) {
+      if (random.next_unit() <= density) {
+        csr.indices.push_back(static_cast<std::uint32_t>(col));
+        if (!iso) {
+          csr.values.push_back(static_cast<float>(random.next_normal()));
+        }
+      }
+    }
+    csr.pointers.push_back(std::ssize(csr.indices));
+  }
+  return csr;
+}
+
+void add_layer(Case& made, std::int64_t outputs, double density, const kernels::Epilogue& epilogue,
+               bool iso) {
+  const auto id = std::ssize(made.weights);
+  const std::int64_t inputs = id == 0 ? made.features.cols : made.weights.back().rows();
+  made.weights.push_back(
+      random_rows(static_cast<std::uint64_t>(100 + id), outputs, inputs, density, iso));
+  RandomStream random(7, 1, static_cast<std::uint64_t>(id));
+  std::vector<float> bias;
+  for (std::int64_t row = 0; row < outputs; ++row) {
+    bias.push_back(static_cast<float>(0.1 * random.next_normal()));
+  }
+  made.biases.push_back(bias);
+  io::Layer layer;
+  layer.name = text("layer-", id);
+  layer.weight = {io::group_of_layer(id) + "/weight",
+                  io::MatrixFormat::kCsr,
+                  outputs,
+                  inputs,
+                  made.weights.back().nnz(),
+                  iso};
+  layer.bias = io::BiasKind::kFull;
+  layer.epilogue = epilogue;
+  layer.inputs = {id - 1};
+  made.network.layers.push_back(layer);
+}
+
+CsrRows part(const CsrRows& all, Range rows) {
+  CsrRows mine;
+  mine.first_row = rows.begin;
+  mine.cols = all.cols;
+  mine.iso = all.iso;
+  const auto first = all.pointers[static_cast<std::size_t>(rows.begin)];
+  const auto last = all.pointers[static_cast<std::size_t>(rows.end)];
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    mine.pointers.push_back(all.pointers[static_cast<std::size_t>(row + 1)] - first);
+  }
+  mine.indices.assign(all.indices.begin() + first, all.indices.begin() + last);
+  mine.values = all.iso ? all.values
+                        : std::vector<float>(all.values.begin() + first, all.values.begin() + last);
+  return mine;
+}
+
+void write_case(const Case& made, const std::string& network, const std::string& batch) {
+  io::NetworkWriter writer(world(), network, made.network, {"network", "test", {}, {}}, {true});
+  for (std::size_t id = 0; id < made.weights.size(); ++id) {
+    const Range mine = split_evenly(made.weights[id].rows(), world().ranks(), world().rank());
+    writer.write_layer(
+        static_cast<std::int64_t>(id), part(made.weights[id], mine),
+        std::span(made.biases[id])
+            .subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size())));
+  }
+  const auto write_scaling = [&](const char* name, const std::vector<float>& values) {
+    if (!values.empty()) {
+      writer.write_scaling(name, values);
+    }
+  };
+  write_scaling("input_scale", made.input_scale);
+  write_scaling("input_shift", made.input_shift);
+  write_scaling("output_scale", made.output_scale);
+  write_scaling("output_shift", made.output_shift);
+  writer.finish();
+
+  io::Batch shape;
+  shape.features = {"/features",        io::MatrixFormat::kCsr, made.features.rows(),
+                    made.features.cols, made.features.nnz(),    false};
+  io::BatchWriter batch_writer(world(), batch, shape, {"batch", "test", {}, {}}, {true});
+  const Range mine = split_evenly(made.features.rows(), world().ranks(), world().rank());
+  batch_writer.write_samples(part(made.features, mine), {}, {});
+  batch_writer.finish();
+}
+
+float at(const std::vector<float>& values, std::size_t i, float otherwise) {
+  return values.empty() ? otherwise : values[i];
+}
+
+// All outputs (samples x outputs) by the reference, each layer rounded to float32.
+std::vector<double> expected_outputs(const Case& made) {
+  const auto samples = made.features.rows();
+  std::vector<float> panel(static_cast<std::size_t>(made.features.cols * samples));
+  for (std::int64_t feature = 0; feature < made.features.cols; ++feature) {
+    std::fill_n(panel.begin() + feature * samples, samples,
+                at(made.input_shift, static_cast<std::size_t>(feature), 0));
+  }
+  for (std::int64_t sample = 0; sample < samples; ++sample) {
+    for (auto k = made.features.pointers[static_cast<std::size_t>(sample)];
+         k < made.features.pointers[static_cast<std::size_t>(sample + 1)]; ++k) {
+      const std::size_t feature = made.features.indices[static_cast<std::size_t>(k)];
+      panel[feature * static_cast<std::size_t>(samples) + static_cast<std::size_t>(sample)] =
+          made.features.value(k) * at(made.input_scale, feature, 1) +
+          at(made.input_shift, feature, 0);
+    }
+  }
+  for (std::size_t id = 0; id < made.weights.size(); ++id) {
+    kernels::Epilogue epilogue = made.network.layers[id].epilogue;
+    if (epilogue.activation == Activation::kSoftmax) {
+      epilogue.activation = Activation::kIdentity;
+    }
+    const auto out =
+        kernels::reference::spmm(made.weights[id], made.biases[id], epilogue, panel, samples);
+    panel.assign(out.begin(), out.end());
+  }
+  const std::size_t outputs = static_cast<std::size_t>(made.network.outputs());
+  std::vector<double> result;
+  for (std::size_t sample = 0; sample < static_cast<std::size_t>(samples); ++sample) {
+    std::vector<float> row(outputs);
+    for (std::size_t i = 0; i < outputs; ++i) {
+      row[i] = panel[i * static_cast<std::size_t>(samples) + sample];
+    }
+    if (made.network.layers.back().epilogue.activation == Activation::kSoftmax) {
+      kernels::softmax(row);
+    }
+    for (std::size_t i = 0; i < outputs; ++i) {
+      result.push_back(row[i] * at(made.output_scale, i, 1) + at(made.output_shift, i, 0));
+    }
+  }
+  return result;
+}
+
+std::string bytes_of(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+ExitStatus run(const std::vector<std::string>& arguments) {
+  try {
+    return jobs::run_program(world(), arguments);
+  } catch (const SharedError& error) {
+    BOOST_TEST_MESSAGE(error.what());
+    return error.status();
+  }
+}
+
+// Runs on every grid; checks against the reference once and for equal bytes always.
+void check_on_all_grids(const Case& made, const std::string& name, const std::string& memory) {
+  const std::string network = name + "-net.h5", batch = name + "-batch.h5";
+  write_case(made, network, batch);
+  const std::vector<double> expected = expected_outputs(made);
+  std::string first_bytes;
+  for (int shards = 1; shards <= world().ranks(); ++shards) {
+    if (world().ranks() % shards != 0) {
+      continue;
+    }
+    for (const char* threads : {"1", "3"}) {
+      const std::string result = text(name, "-", shards, "-", threads, ".h5");
+      const std::string grid = to_string(GridShape{shards, world().ranks() / shards});
+      BOOST_TEST((run({"infer", network, batch, "-o", result, "--grid", grid, "--threads", threads,
+                       "--memory-per-rank", memory, "--output", "full", "--top-k", "2", "--force",
+                       "--quiet"}) == ExitStatus::kDone));
+      const io::Catalog catalog = io::read_catalog(world(), result);
+      const io::Result info = io::parse_result(catalog);
+      const io::DataFile file(catalog);
+      BOOST_TEST(info.samples == made.features.rows());
+      const CsrRows rows = io::read_rows(file, *info.output, {0, info.samples});
+      std::vector<float> dense(expected.size(), 0.0F);
+      for (std::int64_t sample = 0; sample < rows.rows(); ++sample) {
+        for (auto k = rows.pointers[static_cast<std::size_t>(sample)];
+             k < rows.pointers[static_cast<std::size_t>(sample + 1)]; ++k) {
+          dense[static_cast<std::size_t>(sample * rows.cols) +
+                rows.indices[static_cast<std::size_t>(k)]] = rows.value(k);
+        }
+      }
+      double worst = 0;
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        worst = std::max(worst, std::abs(dense[i] - expected[i]) / (1 + std::abs(expected[i])));
+      }
+      BOOST_TEST(worst < 2e-4);
+      std::vector<std::int64_t> categories(static_cast<std::size_t>(info.categories));
+      file.read(catalog.dataset("/categories"), 0, categories);
+      std::vector<std::int64_t> nonzero;
+      for (std::int64_t sample = 0; sample < rows.rows(); ++sample) {
+        if (rows.pointers[static_cast<std::size_t>(sample + 1)] >
+            rows.pointers[static_cast<std::size_t>(sample)]) {
+          nonzero.push_back(sample);
+        }
+      }
+      BOOST_TEST(categories == nonzero, boost::test_tools::per_element());
+      const std::string bytes = bytes_of(result);
+      BOOST_TEST(!bytes.empty());
+      first_bytes = first_bytes.empty() ? bytes : first_bytes;
+      BOOST_TEST((bytes == first_bytes), "same bytes on grid " << grid << ", threads " << threads);
+    }
+  }
+}
+
+kernels::Epilogue epilogue_of(Activation activation, bool bias_where_nonzero = false) {
+  kernels::Epilogue epilogue;
+  epilogue.activation = activation;
+  epilogue.bias_where_nonzero = bias_where_nonzero;
+  return epilogue;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(inference)
+
+BOOST_AUTO_TEST_CASE(dying_samples_are_dropped_and_the_rest_is_right) {
+  Case made;
+  made.features = random_rows(1, 700, 96, 0.1, false);
+  for (float& value : made.features.values) {
+    value = std::abs(value);
+  }
+  kernels::Epilogue relu = epilogue_of(Activation::kRelu, true);
+  relu.has_clamp = true;
+  relu.clamp = 32;
+  for (int layer = 0; layer < 6; ++layer) {
+    add_layer(made, 96, 0.08, relu, true);
+    std::fill(made.biases.back().begin(), made.biases.back().end(), -0.04F);
+  }
+  const std::vector<double> expected = expected_outputs(made);
+  const auto zeros = std::count(expected.begin(), expected.end(), 0.0);
+  BOOST_TEST(zeros > 0);
+  BOOST_TEST(zeros < std::ssize(expected));
+  check_on_all_grids(made, "dying", "97MiB");  // several waves of few panels
+}
+
+BOOST_AUTO_TEST_CASE(every_activation_in_a_row) {
+  Case made;
+  made.features = random_rows(2, 130, 40, 0.5, false);
+  std::int64_t outputs = 50;
+  for (const Activation activation :
+       {Activation::kRelu, Activation::kLeakyRelu, Activation::kElu, Activation::kGelu,
+        Activation::kSilu, Activation::kTanh, Activation::kIdentity, Activation::kSigmoid}) {
+    add_layer(made, outputs, 0.2, epilogue_of(activation), false);
+    outputs -= 3;
+  }
+  check_on_all_grids(made, "activations", "1GiB");
+}
+
+BOOST_AUTO_TEST_CASE(softmax_and_scaling) {
+  Case made;
+  made.features = random_rows(3, 200, 30, 0.3, false);
+  add_layer(made, 64, 0.3, epilogue_of(Activation::kGelu), false);
+  add_layer(made, 10, 0.5, epilogue_of(Activation::kSoftmax), false);
+  for (int i = 0; i < 30; ++i) {
+    made.input_scale.push_back(0.5F + 0.01F * static_cast<float>(i));
+    made.input_shift.push_back(i % 3 == 0 ? 0.25F : 0.0F);
+  }
+  made.output_scale.assign(10, 100.0F);
+  made.output_shift.assign(10, -3.0F);
+  made.network.scaling = {true, true, true, true};
+  check_on_all_grids(made, "scaling", "1GiB");
+}
+
+BOOST_AUTO_TEST_CASE(empty_layers_rows_samples_and_single_neurons) {
+  for (const std::int64_t samples : {0, 1, 5}) {
+    Case made;
+    made.features = random_rows(4, samples, 3, 0.9, false);
+    add_layer(made, 1, 1.0, epilogue_of(Activation::kRelu), false);
+    add_layer(made, 2, 0.0, epilogue_of(Activation::kSigmoid), false);
+    add_layer(made, 9, 0.4, epilogue_of(Activation::kIdentity, true), false);
+    check_on_all_grids(made, text("tiny", samples), "1GiB");
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()

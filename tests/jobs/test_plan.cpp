@@ -1,0 +1,94 @@
+#include <boost/test/unit_test.hpp>
+
+#include "framework/error.hpp"
+#include "framework/shard.hpp"
+#include "jobs/plan.hpp"
+#include "kernels/layout.hpp"
+
+using namespace espalier;
+using namespace espalier::jobs;
+
+namespace {
+
+constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+
+io::Network square_network(std::int64_t neurons, std::int64_t layers, std::int64_t nnz) {
+  io::Network network;
+  for (std::int64_t id = 0; id < layers; ++id) {
+    io::Layer layer;
+    layer.weight = {"", io::MatrixFormat::kCsr, neurons, neurons, nnz, false};
+    layer.inputs = {id - 1};
+    network.layers.push_back(layer);
+  }
+  return network;
+}
+
+ExitStatus status_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.status();
+  }
+  return ExitStatus::kDone;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(plan)
+
+BOOST_AUTO_TEST_CASE(a_small_network_takes_one_shard) {
+  const auto plan =
+      plan_inference(square_network(1024, 120, 32768), 60000, std::nullopt, {4, 4096 * kMiB});
+  BOOST_TEST((plan.grid == GridShape{1, 4}));
+  BOOST_TEST(plan.wave_samples % kernels::kPanelWidth == 0);
+  BOOST_TEST(plan.waves * plan.wave_samples >= 15000);
+}
+
+BOOST_AUTO_TEST_CASE(the_smallest_number_of_shards_that_fits_is_taken) {
+  // 10 layers of 50 M weights: 3.0 GiB packed (16-bit indices, float32 values).
+  const io::Network network = square_network(65536, 10, 50'000'000);
+  BOOST_TEST(packed_bytes(network) >= 10 * 50'000'000LL * 6);
+  for (const int ranks : {1, 2, 3, 4, 6, 8, 12}) {
+    for (const std::int64_t memory : {600 * kMiB, 1200 * kMiB, 2000 * kMiB, 5000 * kMiB}) {
+      int expected = 0;
+      for (int shards = 1; shards <= ranks && expected == 0; ++shards) {
+        const auto fits = [&] {
+          plan_inference(network, 1000, GridShape{shards, ranks / shards}, {ranks, memory});
+        };
+        expected = ranks % shards == 0 && status_of(fits) == ExitStatus::kDone ? shards : 0;
+      }
+      if (expected == 0) {
+        BOOST_TEST((status_of([&] {
+                      plan_inference(network, 1000, std::nullopt, {ranks, memory});
+                    }) == ExitStatus::kDoesNotFit));
+      } else {
+        const auto plan = plan_inference(network, 1000, std::nullopt, {ranks, memory});
+        BOOST_TEST(plan.grid.row_shards == expected);
+        BOOST_TEST(plan.grid.sample_groups == ranks / expected);
+        BOOST_TEST(plan.bytes_per_rank() <= memory);
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_grid_of_other_than_all_ranks_is_a_usage_error) {
+  const io::Network network = square_network(32, 1, 32);
+  BOOST_TEST((status_of([&] {
+                plan_inference(network, 1, GridShape{2, 2}, {3, 4096 * kMiB});
+              }) == ExitStatus::kUsage));
+}
+
+BOOST_AUTO_TEST_CASE(every_group_has_the_same_waves_and_all_samples_are_in_one) {
+  const io::Network network = square_network(4096, 2, 4096);
+  for (const std::int64_t samples : {0, 1, 63, 64, 65, 1000, 100000}) {
+    for (const int groups : {1, 2, 3, 7}) {
+      const auto plan =
+          plan_inference(network, samples, GridShape{1, groups}, {groups, 300 * kMiB});
+      BOOST_TEST(plan.waves * plan.wave_samples >= split_evenly(samples, groups, 0).size());
+      BOOST_TEST((plan.waves == 0) == (samples == 0));
+      BOOST_TEST(plan.chunk_panels >= 1);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
