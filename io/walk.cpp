@@ -154,26 +154,38 @@ class Walker {
 
   void visit_dataset(hid_t dataset, const std::string& path) {
     add_object(dataset, path);
-    const H5Handle list = hold(H5Dget_create_plist(dataset), path);
-    refuse_outside_data(list.get(), path);
+    const haddr_t offset = H5Dget_offset(dataset);
+    // Only plain contiguous data inside the file have an offset; for them the costly list is
+    // spared.
+    const bool filtered = offset == HADDR_UNDEF && visit_creation_list(dataset, path);
     const H5Handle type = hold(H5Dget_type(dataset), path);
     const H5Handle space = hold(H5Dget_space(dataset), path);
     const auto element = guarded(path, [&] { return describe_type(type.get()); });
     const auto shape = guarded(path, [&] { return describe_shape(space.get()); });
+    const std::int64_t bytes = total_bytes(element, shape, path);
+    json& found = datasets_[path];
+    found = {{"kind", static_cast<int>(element.kind)},
+             {"bytes", element.bytes},
+             {"native", element.native_order ? 1 : 0},
+             {"shape", shape},
+             {"filtered", filtered ? 1 : 0}};
+    if (offset != HADDR_UNDEF) {
+      check_place(offset, bytes, path);
+      found["offset"] = offset;
+    }
+  }
+
+  // Refuses data outside the file before HDF5 could look for them, walks the index of chunks, and
+  // returns whether there are filters.
+  bool visit_creation_list(hid_t dataset, const std::string& path) const {
+    const H5Handle list = hold(H5Dget_create_plist(dataset), path);
+    refuse_outside_data(list.get(), path);
+    if (H5Pget_layout(list.get()) == H5D_CHUNKED) {
+      H5Dget_storage_size(dataset);
+    }
     const int filters = H5Pget_nfilters(list.get());
     check(filters, path);
-    json found = {{"kind", static_cast<int>(element.kind)},
-                  {"bytes", element.bytes},
-                  {"native", element.native_order ? 1 : 0},
-                  {"shape", shape},
-                  {"filtered", filters > 0 ? 1 : 0}};
-    const std::int64_t bytes = total_bytes(element, shape, path);
-    if (H5Pget_layout(list.get()) == H5D_CONTIGUOUS) {
-      add_offset(dataset, path, bytes, found);
-    } else {
-      H5Dget_storage_size(dataset);  // walks the index of chunks: here it may crash
-    }
-    datasets_[path] = std::move(found);
+    return filters > 0;
   }
 
   void refuse_outside_data(hid_t list, const std::string& path) const {
@@ -217,18 +229,13 @@ class Walker {
     return empty ? 0 : product;
   }
 
-  void add_offset(hid_t dataset, const std::string& path, std::int64_t bytes, json& found) const {
-    const haddr_t offset = H5Dget_offset(dataset);
-    if (offset == HADDR_UNDEF) {
-      return;  // nothing has been written: all of it is HDF5's fill value
-    }
+  void check_place(haddr_t offset, std::int64_t bytes, const std::string& path) const {
     const auto file_bytes = static_cast<haddr_t>(bytes_);
     if (offset > file_bytes || static_cast<haddr_t>(bytes) > file_bytes - offset) {
       damaged(file_, path,
               text("its ", bytes, " bytes from byte ", offset, " on lie beyond the file's end at ",
                    bytes_));
     }
-    found["offset"] = offset;
   }
 
   const std::string& file_;
