@@ -41,7 +41,7 @@ std::size_t length_of(int from, int to, std::uint64_t round) {
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(pieces_cover_everything_once) {
-  for (const std::size_t count : {0, 1, 9, 10, 11, 20, 25}) {
+  for (const std::size_t count : {0U, 1U, 9U, 10U, 11U, 20U, 25U}) {
     std::size_t next = 0;
     std::size_t calls = 0;
     for_each_piece(count, 10, [&](std::size_t offset, std::size_t length) {

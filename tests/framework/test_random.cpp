@@ -67,7 +67,7 @@ BOOST_AUTO_TEST_CASE(near_keys_give_different_streams) {
 BOOST_AUTO_TEST_CASE(streams_of_near_keys_are_uncorrelated) {
   // The mean product of two independent centred uniforms over n draws has deviation 1/(12 sqrt n).
   constexpr int kDraws = 100'000;
-  for (const std::uint64_t other_row : {1, 2, 1024}) {
+  for (const std::uint64_t other_row : {1U, 2U, 1024U}) {
     RandomStream first(5, 0, 0);
     RandomStream second(5, 0, other_row);
     double product = 0;
