@@ -45,11 +45,13 @@ class BatchReader {
 
 class BatchWriter {
  public:
+  // `comm` is borrowed.
   //   where    collective over `comm`
   BatchWriter(const Comm& comm, const std::string& path, const Batch& batch, Provenance provenance,
               OutputOptions options);
   // This rank's samples with their labels and ids (empty where the batch has none). A kDmat batch
-  // takes sparse rows too and stores the zeros. May be called many times, samples ascending.
+  // takes sparse rows too and stores the zeros. May be called many times: the samples of a call
+  // follow those of the call before, and ranks hold theirs in rank order.
   //   where    collective
   void write_samples(const kernels::CsrRows& samples, std::span<const std::int64_t> labels,
                      std::span<const std::byte> ids);
@@ -57,11 +59,12 @@ class BatchWriter {
   std::int64_t bytes_written() const noexcept { return file_.bytes_written(); }
 
  private:
-  Comm comm_;
   Batch batch_;
   StagedFile file_;
   std::optional<MatrixWriter> features_;
   int labels_ = -1, sample_id_ = -1;
+  std::int64_t written_ = 0;  // stored values of the calls so far
+  bool any_written_ = false;
 };
 
 }  // namespace espalier::io

@@ -21,24 +21,34 @@ std::int64_t nnz_before(const DataFile& file, const MatrixInfo& matrix, std::int
 //   throws   Error(kBadData) naming file, group, row and what is wrong there
 kernels::CsrRows read_rows(const DataFile& file, const MatrixInfo& matrix, Range range);
 
-// Plans a matrix in `file` and later writes it.
+// Plans a matrix in `file` (borrowed) and later writes it.
 class MatrixWriter {
  public:
-  // Narrowest index types; values float32, or `values` of that type where they are integers.
+  // CSR, COO or DMAT. Narrowest index types; values float32, or of an integer type if all values
+  // are such integers.
   //   where    local, the same on every rank, before StagedFile::create
   MatrixWriter(StagedFile& file, const MatrixInfo& matrix, ElementType value_type = kFloat32);
 
   // Writes this rank's rows; `before` is the nnz in all rows before rows.first_row. A rank without
   // rows passes an empty one. Rows come from a rank in ascending order. rows.iso or not must
   // only be consistent with the values when the matrix is iso (all equal to `values[0]`).
-  //   where    collective
+  // DMAT takes sparse rows, stores the zeros and needs no `before`.
+  //   where    collective; at least once, even for a matrix without rows
+  //   throws   SharedError: as StagedFile::write; kOurBug if rows do not fit what was planned
   void write_rows(const kernels::CsrRows& rows, std::int64_t before);
 
  private:
+  void check_rows(const kernels::CsrRows& rows, std::int64_t before) const;
+  void write_pointers(const kernels::CsrRows& rows, std::int64_t before);
+  void write_indices(const kernels::CsrRows& rows, std::int64_t before);
+  void write_values(const kernels::CsrRows& rows, std::int64_t before);
+  void write_dense(const kernels::CsrRows& rows);
+
   StagedFile* file_;
   MatrixInfo matrix_;
   ElementType value_type_, index_0_type_, index_1_type_, pointer_type_;
   int pointers_ = -1, indices_0_ = -1, indices_1_ = -1, values_ = -1;
+  bool empty_written_ = false;  // the one pointer of a matrix without rows
 };
 
 }  // namespace espalier::io

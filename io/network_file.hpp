@@ -39,7 +39,8 @@ struct Network {
   std::vector<Layer> layers;
   FeatureScaling scaling;
 
-  std::int64_t inputs() const { return layers.front().weight.cols; }
+  // Width of the network's input: what layer 0 is wide beyond the other layers it reads.
+  std::int64_t inputs() const;
   std::int64_t outputs() const { return layers.back().weight.rows; }
   std::int64_t nnz() const;
   // Layer k reads layer k-1 only, the first one the network's input.
@@ -77,14 +78,16 @@ class NetworkReader {
 // Writes one network: all sizes first, then rows layer by layer.
 class NetworkWriter {
  public:
-  // `network` with weight.format (kCsr or kCoo), rows, cols, stored, iso of each layer.
+  // `network` with weight.format (not kDvec), rows, cols, stored, iso of each layer. `comm` is
+  // borrowed.
   //   where    collective over `comm`
   //   throws   as StagedFile::create
   NetworkWriter(const Comm& comm, const std::string& path, const Network& network,
                 Provenance provenance, OutputOptions options);
 
-  // This rank's rows of a layer, and their biases (one a row; for kIso any rank's single value,
-  // the same on every rank; for kNone empty).
+  // This rank's rows of a layer, and their biases (one a row; for kIso the single value, the same
+  // on every rank; for kNone empty). May be called again for the same layer with later rows: then
+  // the rows of a call follow those of the call before, and ranks hold theirs in rank order.
   //   where    collective
   void write_layer(std::int64_t layer, const kernels::CsrRows& rows, std::span<const float> bias);
   // A whole vector, the same on every rank.
@@ -93,11 +96,15 @@ class NetworkWriter {
   std::int64_t bytes_written() const noexcept { return file_.bytes_written(); }
 
  private:
-  Comm comm_;
   Network network_;
   StagedFile file_;
   std::vector<MatrixWriter> weights_;
   std::vector<int> biases_;
+  struct Progress {
+    std::int64_t stored = 0;  // values of the calls so far
+    bool iso_bias = false;    // the one bias is written
+  };
+  std::vector<Progress> progress_;  // by layer
   std::map<std::string, int> scalings_;
 };
 

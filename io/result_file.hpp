@@ -33,6 +33,7 @@ Result parse_result(const Catalog& catalog);
 // rank), a rank without anything to write passing empty spans.
 class ResultWriter {
  public:
+  // `comm` is borrowed.
   //   where    collective over `comm`
   ResultWriter(const Comm& comm, const std::string& path, const Result& result,
                Provenance provenance, OutputOptions options);
@@ -48,11 +49,11 @@ class ResultWriter {
   std::int64_t bytes_written() const noexcept { return file_.bytes_written(); }
 
  private:
-  Comm comm_;
   Result result_;
   StagedFile file_;
   int categories_ = -1, alive_ = -1, top_index_ = -1, top_value_ = -1, sample_id_ = -1;
   std::optional<MatrixWriter> output_;
+  bool output_written_ = false;
 };
 
 }  // namespace espalier::io

@@ -16,6 +16,8 @@ namespace espalier::io {
 struct OutputOptions {
   bool force = false;     // an existing file may be replaced
   bool compress = false;  // chunked, shuffle + deflate; content equal, bytes not
+  // The most that a rank hands to MPI in one collective write.
+  std::int64_t round_bytes = std::int64_t{1} << 30;
 };
 
 enum class OutputState { kFree, kAlreadyDone };
@@ -33,11 +35,14 @@ OutputState check_output(const Comm& comm, const std::string& path, const std::s
 //   where    collective over `comm`
 bool output_exists(const Comm& comm, const std::string& path);
 
+// The version of the formats that this code writes, and the newest that it reads.
+inline constexpr int kFormat = 1;
+
 // What every output says of itself in the root attribute `espalier` (io/FORMAT.md).
 struct Provenance {
-  std::string kind;        // "network", "batch", "result"
-  std::string job;         // "import", "infer", …
-  nlohmann::json options;  // the canonical options that matter for the result
+  std::string kind;                 // "network", "batch", "result"
+  std::string job;                  // "import", "infer", …
+  nlohmann::json options;           // the canonical options that matter for the result
   std::vector<std::string> inputs;  // digests of the inputs, in order
 };
 // SHA-256 over job, version, options and inputs.
@@ -45,7 +50,8 @@ std::string job_digest(const Provenance& provenance);
 
 // One HDF5 file written by all ranks to PATH.part and renamed when complete and checked.
 // Life: add_… (the same calls on every rank), create, write…, finish. If it is destroyed before
-// finish, rank 0 removes PATH.part; nothing is communicated then.
+// finish, rank 0 removes PATH.part; nothing is communicated then: HDF5 closes the file in
+// MPI_Finalize. `comm` is borrowed.
 class StagedFile {
  public:
   StagedFile(const Comm& comm, std::string path, Provenance provenance, OutputOptions options);
@@ -64,7 +70,9 @@ class StagedFile {
 
   // Makes the whole skeleton in one go and reserves the space.
   //   where    collective
-  //   throws   SharedError: kIoFailed if the disk is full, kCannotCreate, kNoPermission
+  //   throws   SharedError: kIoFailed if the disk is full (naming the bytes needed and free);
+  //            kCannotCreate if the file exists without `force`, another run is writing PATH.part,
+  //            or the ranks do not share the folder; kNoPermission
   void create();
 
   // Writes elements [first, first + bytes / element size) in row-major order. Every rank calls;
@@ -76,8 +84,11 @@ class StagedFile {
 
   // Completes checksums and digest, closes, re-opens and checks all of it, syncs, renames.
   //   where    collective
-  //   throws   SharedError(kIoFailed); expects that every element has been written
+  //   throws   SharedError: kIoFailed; kOurBug if an element was written never or twice
+  //   cost     reads back every byte once
   void finish();
+
+  const Comm& comm() const noexcept;
 
   std::int64_t bytes_written() const noexcept;  // by this rank
 

@@ -1,0 +1,235 @@
+// The writing half of matrix_rows.hpp.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "framework/agree.hpp"
+#include "framework/error.hpp"
+#include "io/matrix_rows.hpp"
+
+namespace espalier::io {
+namespace {
+
+using kernels::CsrRows;
+using Bytes = std::vector<std::byte>;
+
+std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
+
+// Calls use(T{}) for the C++ type that is stored as `type`.
+template <typename Use>
+auto with_type(ElementType type, Use&& use) {
+  switch (type.kind) {
+    case ElementClass::kUnsigned:
+      return type.bytes == 1   ? use(std::uint8_t{})
+             : type.bytes == 2 ? use(std::uint16_t{})
+             : type.bytes == 4 ? use(std::uint32_t{})
+                               : use(std::uint64_t{});
+    case ElementClass::kSigned:
+      return type.bytes == 1   ? use(std::int8_t{})
+             : type.bytes == 2 ? use(std::int16_t{})
+             : type.bytes == 4 ? use(std::int32_t{})
+                               : use(std::int64_t{});
+    default:
+      expects(type.kind == ElementClass::kFloat, "a matrix is stored as numbers");
+      return type.bytes == 4 ? use(float{}) : use(double{});
+  }
+}
+
+// The values number(0), number(1), … as they are stored.
+template <typename Number>
+Bytes store(ElementType type, std::int64_t count, Number&& number) {
+  return with_type(type, [&](auto sample) {
+    using T = decltype(sample);
+    Bytes bytes(to_size(count) * sizeof(T));
+    for (std::int64_t k = 0; k < count; ++k) {
+      const T value = static_cast<T>(number(k));
+      std::copy_n(reinterpret_cast<const std::byte*>(&value), sizeof(T),
+                  bytes.data() + to_size(k) * sizeof(T));
+    }
+    return bytes;
+  });
+}
+
+// A float as an element of `type`; integers must hold it exactly.
+void check_value(ElementType type, float value) {
+  with_type(type, [&](auto sample) {
+    using T = decltype(sample);
+    if constexpr (std::is_integral_v<T>) {
+      // The upper limit is a power of two as a float, one more than the type's largest value.
+      const auto above = std::ldexp(1.0F, std::numeric_limits<T>::digits);
+      const bool fits = std::trunc(value) == value && value < above &&
+                        value >= static_cast<float>(std::numeric_limits<T>::min());
+      expects(fits, text("a value fits its type, but ", value, " is no ", to_string(type)));
+    }
+  });
+}
+
+bool same_bits(float a, float b) {
+  return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+}
+
+// Checks that ranks with values hold the same one.
+void expect_one_value(const Comm& comm, const std::string& group, const CsrRows& rows) {
+  // The largest bits and, negated, the smallest.
+  std::array<std::int64_t, 2> most = {-1, std::numeric_limits<std::int64_t>::min()};
+  if (rows.nnz() > 0) {
+    most[0] = std::bit_cast<std::uint32_t>(rows.value(0));
+    most[1] = -most[0];
+  }
+  comm.max(most);
+  locally(comm, "comparing values", [&] {
+    expects(most[0] < 0 || most[0] == -most[1],
+            text(group, ": all ranks hold the one value of an iso matrix"));
+  });
+}
+
+}  // namespace
+
+MatrixWriter::MatrixWriter(StagedFile& file, const MatrixInfo& matrix, ElementType value_type)
+    : file_(&file),
+      matrix_(matrix),
+      value_type_(value_type),
+      index_0_type_(narrowest_unsigned(std::max<std::int64_t>(matrix.rows - 1, 0))),
+      index_1_type_(narrowest_unsigned(std::max<std::int64_t>(matrix.cols - 1, 0))),
+      pointer_type_(narrowest_unsigned(matrix.stored)) {
+  expects(matrix_.rows >= 0 && matrix_.cols >= 0 && matrix_.stored >= 0 &&
+              matrix_.format != MatrixFormat::kDvec && value_type.native_order,
+          "a matrix of two dimensions is written");
+  matrix_.iso = matrix_.iso && matrix_.stored > 0;
+  if (matrix_.format == MatrixFormat::kDmat) {
+    expects(!matrix_.iso, "a dense matrix has all its values");
+    matrix_.stored = matrix_.rows * matrix_.cols;
+  }
+  std::map<std::string, ElementType> types;
+  const auto add = [&](const std::string& name, ElementType type, std::int64_t count) {
+    types[name] = type;
+    return file_->add_dataset(matrix_.group + "/" + name, type, {count});
+  };
+  if (matrix_.format == MatrixFormat::kCsr) {
+    pointers_ = add("pointers_to_1", pointer_type_, matrix_.rows + 1);
+  }
+  if (matrix_.format == MatrixFormat::kCoo) {
+    indices_0_ = add("indices_0", index_0_type_, matrix_.stored);
+  }
+  if (matrix_.format != MatrixFormat::kDmat) {
+    indices_1_ = add("indices_1", index_1_type_, matrix_.stored);
+  }
+  values_ = add("values", value_type_, matrix_.iso ? 1 : matrix_.stored);
+  file_->add_attribute(matrix_.group, "binsparse", make_descriptor(matrix_, types));
+}
+
+void MatrixWriter::check_rows(const CsrRows& rows, std::int64_t before) const {
+  const std::int64_t nnz = rows.nnz();
+  expects(rows.rows() == 0 || (rows.first_row >= 0 && rows.cols == matrix_.cols &&
+                               rows.first_row <= matrix_.rows - rows.rows()),
+          text(matrix_.group, ": rows lie within ", matrix_.rows, " x ", matrix_.cols));
+  expects(rows.rows() > 0 || nnz == 0, text(matrix_.group, ": values belong to rows"));
+  expects(std::ssize(rows.indices) == nnz &&
+              std::ssize(rows.values) >= (rows.iso ? std::min<std::int64_t>(nnz, 1) : nnz),
+          text(matrix_.group, ": there are as many indices and values as pointers say"));
+  expects(std::all_of(rows.indices.begin(), rows.indices.end(),
+                      [&](std::uint32_t column) { return column < matrix_.cols; }),
+          text(matrix_.group, ": columns lie within ", matrix_.cols));
+  if (matrix_.format == MatrixFormat::kDmat) {
+    return;
+  }
+  expects(nnz == 0 || (before >= 0 && before <= matrix_.stored - nnz),
+          text(matrix_.group, ": values lie within the ", matrix_.stored, " planned"));
+  const auto used = std::span(rows.values).first(to_size(nnz == 0 ? 0 : rows.iso ? 1 : nnz));
+  expects(!matrix_.iso || std::all_of(used.begin(), used.end(),
+                                      [&](float value) { return same_bits(value, used[0]); }),
+          text(matrix_.group, ": all values of an iso matrix are equal"));
+  for (const float value : used) {
+    check_value(value_type_, value);
+  }
+}
+
+void MatrixWriter::write_rows(const CsrRows& rows, std::int64_t before) {
+  const Comm& comm = file_->comm();
+  locally(comm, "checking rows", [&] { check_rows(rows, before); });
+  if (matrix_.format == MatrixFormat::kDmat) {
+    write_dense(rows);
+    return;
+  }
+  if (matrix_.format == MatrixFormat::kCsr) {
+    write_pointers(rows, before);
+  }
+  if (matrix_.format == MatrixFormat::kCoo) {
+    const Bytes row_of = locally(comm, "preparing rows", [&] {
+      std::int64_t row = 0;
+      return store(index_0_type_, rows.nnz(), [&](std::int64_t k) {
+        while (rows.pointers[to_size(row) + 1] <= k) {
+          ++row;
+        }
+        return rows.first_row + row;
+      });
+    });
+    file_->write(indices_0_, before, row_of);
+  }
+  write_indices(rows, before);
+  write_values(rows, before);
+}
+
+// A row brings the pointer to its end; the first row brings the 0 in front as well, or rank 0 if
+// there are no rows at all.
+void MatrixWriter::write_pointers(const CsrRows& rows, std::int64_t before) {
+  const bool nobody_has_rows = matrix_.rows == 0 && !empty_written_ && file_->comm().rank() == 0;
+  empty_written_ = true;
+  const bool with_first = (rows.rows() > 0 && rows.first_row == 0) || nobody_has_rows;
+  const std::int64_t skipped = with_first ? 0 : 1;
+  const Bytes pointers = locally(file_->comm(), "preparing pointers", [&] {
+    return store(pointer_type_, rows.rows() + 1 - skipped,
+                 [&](std::int64_t k) { return before + rows.pointers[to_size(k + skipped)]; });
+  });
+  file_->write(pointers_, rows.first_row + skipped, pointers);
+}
+
+void MatrixWriter::write_indices(const CsrRows& rows, std::int64_t before) {
+  if (index_1_type_ == kUint32) {
+    file_->write(indices_1_, before, std::as_bytes(std::span(rows.indices)));
+    return;
+  }
+  const Bytes columns = locally(file_->comm(), "preparing columns", [&] {
+    return store(index_1_type_, rows.nnz(),
+                 [&](std::int64_t k) { return rows.indices[to_size(k)]; });
+  });
+  file_->write(indices_1_, before, columns);
+}
+
+void MatrixWriter::write_values(const CsrRows& rows, std::int64_t before) {
+  if (value_type_ == kFloat32 && !rows.iso && !matrix_.iso) {
+    file_->write(values_, before, std::as_bytes(std::span(rows.values)));
+    return;
+  }
+  if (matrix_.iso) {
+    expect_one_value(file_->comm(), matrix_.group, rows);
+  }
+  // Of an iso matrix, the rank with the first value writes the one that stands for all.
+  const std::int64_t count = matrix_.iso ? (before == 0 && rows.nnz() > 0 ? 1 : 0) : rows.nnz();
+  const Bytes values = locally(file_->comm(), "preparing values", [&] {
+    return store(value_type_, count, [&](std::int64_t k) { return rows.value(k); });
+  });
+  file_->write(values_, matrix_.iso ? 0 : before, values);
+}
+
+void MatrixWriter::write_dense(const CsrRows& rows) {
+  const Bytes values = locally(file_->comm(), "spreading rows", [&] {
+    expects(matrix_.cols == 0 ||
+                rows.rows() <= std::numeric_limits<std::int64_t>::max() / 8 / matrix_.cols,
+            "dense rows fit into memory");
+    std::vector<float> dense(to_size(rows.rows() * matrix_.cols), 0.0F);
+    for (std::int64_t row = 0; row < rows.rows(); ++row) {
+      for (std::int64_t k = rows.pointers[to_size(row)]; k < rows.pointers[to_size(row) + 1]; ++k) {
+        const float value = rows.value(k);
+        check_value(value_type_, value);
+        dense[to_size(row * matrix_.cols + rows.indices[to_size(k)])] = value;
+      }
+    }
+    return store(value_type_, std::ssize(dense), [&](std::int64_t k) { return dense[to_size(k)]; });
+  });
+  file_->write(values_, rows.first_row * matrix_.cols, values);
+}
+
+}  // namespace espalier::io

@@ -1,0 +1,184 @@
+#include "io/network_file.hpp"
+
+#include <array>
+#include <cmath>
+#include <span>
+#include <utility>
+
+#include "framework/agree.hpp"
+#include "framework/error.hpp"
+
+namespace espalier::io {
+namespace {
+
+struct Scaling {
+  const char* name;
+  bool present;
+  std::int64_t width;
+};
+
+std::array<Scaling, 4> scalings_of(const Network& network) {
+  const FeatureScaling& scaling = network.scaling;
+  return {{{"input_scale", scaling.input_scale, network.inputs()},
+           {"input_shift", scaling.input_shift, network.inputs()},
+           {"output_scale", scaling.output_scale, network.outputs()},
+           {"output_shift", scaling.output_shift, network.outputs()}}};
+}
+
+void add_layer_attributes(StagedFile& file, const std::string& group, const Layer& layer) {
+  using kernels::Activation;
+  const kernels::Epilogue& epilogue = layer.epilogue;
+  file.add_attribute(group, "name", layer.name);
+  file.add_attribute(group, "activation", to_string(epilogue.activation));
+  if (epilogue.activation == Activation::kLeakyRelu || epilogue.activation == Activation::kElu) {
+    file.add_attribute(group, "alpha", static_cast<double>(epilogue.alpha));
+  }
+  if (epilogue.has_clamp) {
+    file.add_attribute(group, "clamp", static_cast<double>(epilogue.clamp));
+  }
+  file.add_attribute(group, "bias_mode", epilogue.bias_where_nonzero ? "nonzero" : "always");
+  file.add_attribute(group, "inputs", layer.inputs);
+}
+
+// Returns the handle of the bias's values, -1 if there is none.
+int add_bias(StagedFile& file, const std::string& group, const Layer& layer) {
+  if (layer.bias == BiasKind::kNone) {
+    return -1;
+  }
+  MatrixInfo bias;
+  bias.group = group + "/bias";
+  bias.format = MatrixFormat::kDvec;
+  bias.rows = bias.stored = layer.weight.rows;
+  bias.iso = layer.bias == BiasKind::kIso;
+  const int handle =
+      file.add_dataset(bias.group + "/values", kFloat32, {bias.iso ? 1 : layer.weight.rows});
+  file.add_attribute(bias.group, "binsparse", make_descriptor(bias, {{"values", kFloat32}}));
+  return handle;
+}
+
+// Where a layer reads from stays within the network.
+void expect_sound(const Network& network) {
+  const auto layers = std::ssize(network.layers);
+  expects(layers > 0, "a network has layers");
+  for (const Layer& layer : network.layers) {
+    expects(layer.weight.rows > 0 && layer.weight.cols > 0 && !layer.inputs.empty(),
+            "a layer has outputs and inputs");
+    for (const std::int64_t input : layer.inputs) {
+      expects(input >= kNetworkInput && input < layers, "a layer reads layers of its network");
+    }
+  }
+  expects(network.inputs() > 0, "a network has inputs");
+}
+
+}  // namespace
+
+NetworkReader::NetworkReader(const Catalog& catalog)
+    : network_(parse_network(catalog)), data_(catalog) {}
+
+std::int64_t NetworkReader::nnz_before(std::int64_t layer, std::int64_t row) const {
+  return io::nnz_before(data_, network_.layers.at(static_cast<std::size_t>(layer)).weight, row);
+}
+
+kernels::CsrRows NetworkReader::read_rows(std::int64_t layer, Range rows) const {
+  return io::read_rows(data_, network_.layers.at(static_cast<std::size_t>(layer)).weight, rows);
+}
+
+std::vector<float> NetworkReader::read_bias(std::int64_t layer, Range rows) const {
+  const Layer& of = network_.layers.at(static_cast<std::size_t>(layer));
+  if (of.bias == BiasKind::kNone) {
+    return {};
+  }
+  expects(rows.begin >= 0 && rows.size() >= 0 && rows.end <= of.weight.rows,
+          "biases of rows of the layer are read");
+  const bool iso = of.bias == BiasKind::kIso;
+  const std::string path = group_of_layer(layer) + "/bias/values";
+  const std::int64_t first = iso ? 0 : rows.begin;
+  std::vector<float> bias(iso ? 1 : static_cast<std::size_t>(rows.size()));
+  data_.read(data_.catalog().dataset(path), first, bias);
+  for (std::size_t i = 0; i < bias.size(); ++i) {
+    if (!std::isfinite(bias[i])) {
+      throw Error(ExitStatus::kBadData,
+                  text(data_.catalog().file, ": ", path, "[", first + static_cast<std::int64_t>(i),
+                       "] is ", bias[i], "; a finite number would be right"));
+    }
+  }
+  return bias;
+}
+
+std::vector<float> NetworkReader::read_scaling(const std::string& name) const {
+  for (const Scaling& scaling : scalings_of(network_)) {
+    if (scaling.present && name == scaling.name) {
+      std::vector<float> values(static_cast<std::size_t>(scaling.width));
+      data_.read(data_.catalog().dataset("/" + name), 0, values);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        if (!std::isfinite(values[i])) {
+          throw Error(ExitStatus::kBadData, text(data_.catalog().file, ": /", name, "[", i, "] is ",
+                                                 values[i], "; a finite number would be right"));
+        }
+      }
+      return values;
+    }
+  }
+  expects(false, "a scaling that the network has is read");
+  return {};
+}
+
+NetworkWriter::NetworkWriter(const Comm& comm, const std::string& path, const Network& network,
+                             Provenance provenance, OutputOptions options)
+    : network_(network), file_(comm, path, std::move(provenance), options) {
+  locally(comm, "planning a network", [&] {
+    expect_sound(network_);
+    for (std::size_t id = 0; id < network_.layers.size(); ++id) {
+      Layer& layer = network_.layers[id];
+      const std::string group = group_of_layer(static_cast<std::int64_t>(id));
+      layer.weight.group = group + "/weight";
+      weights_.emplace_back(file_, layer.weight);
+      add_layer_attributes(file_, group, layer);
+      biases_.push_back(add_bias(file_, group, layer));
+    }
+    for (const Scaling& scaling : scalings_of(network_)) {
+      if (scaling.present) {
+        scalings_[scaling.name] =
+            file_.add_dataset(text("/", scaling.name), kFloat32, {scaling.width});
+      }
+    }
+    progress_.resize(network_.layers.size());
+  });
+  file_.create();
+}
+
+void NetworkWriter::write_layer(std::int64_t layer, const kernels::CsrRows& rows,
+                                std::span<const float> bias) {
+  const Comm& comm = file_.comm();
+  const auto id = static_cast<std::size_t>(layer);
+  locally(comm, "writing a layer", [&] {
+    const BiasKind kind = network_.layers.at(id).bias;
+    const std::int64_t biases = kind == BiasKind::kNone  ? 0
+                                : kind == BiasKind::kIso ? 1
+                                                         : rows.rows();
+    expects(std::ssize(bias) == biases, "a layer's biases are as many as its kind says");
+  });
+  Progress& progress = progress_[id];
+  const std::int64_t before = progress.stored + comm.sum_before(rows.nnz());
+  weights_[id].write_rows(rows, before);
+  progress.stored += comm.sum(rows.nnz());
+  if (network_.layers[id].bias == BiasKind::kIso && !progress.iso_bias) {
+    progress.iso_bias = true;
+    file_.write(biases_[id], 0, std::as_bytes(bias.first(comm.rank() == 0 ? 1 : 0)));
+  } else if (network_.layers[id].bias == BiasKind::kFull) {
+    file_.write(biases_[id], rows.first_row, std::as_bytes(bias));
+  }
+}
+
+void NetworkWriter::write_scaling(const std::string& name, std::span<const float> values) {
+  const int handle = locally(file_.comm(), "writing a scaling", [&] {
+    expects(scalings_.contains(name), "a planned scaling is written");
+    return scalings_.at(name);
+  });
+  // Everybody has all of it; one writes.
+  file_.write(handle, 0, std::as_bytes(values.first(file_.comm().rank() == 0 ? values.size() : 0)));
+}
+
+void NetworkWriter::finish() { file_.finish(); }
+
+}  // namespace espalier::io
