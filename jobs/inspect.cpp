@@ -29,7 +29,7 @@ Job inspect_job() {
   namespace po = boost::program_options;
   Job job;
   job.name = "inspect";
-  job.summary = "shows what is in a network, batch or result file";
+  job.summary = "show what is in a network, batch or result file";
   job.usage = "inspect FILE [--json]";
   job.examples = {"espalier inspect net.h5", "espalier inspect net.h5 --verbose",
                   "espalier inspect result.h5 --json"};

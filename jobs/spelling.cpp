@@ -1,5 +1,6 @@
 #include "jobs/spelling.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -122,14 +123,18 @@ std::string spelled_bytes(std::int64_t bytes) {
 std::string rounded(double number, int digits) {
   char spelled[64];
   const double size = std::fabs(number);
-  if (size == 0 || (size >= 1e-3 && size < 1e9)) {
-    const int before = size < 1 ? 1 : static_cast<int>(std::floor(std::log10(size))) + 1;
-    const int decimals = before >= digits ? 0 : digits - before;
-    std::snprintf(spelled, sizeof spelled, "%.*f", decimals, number);
-  } else {
+  if (size != 0 && (size < 1e-3 || size >= 1e9)) {
     std::snprintf(spelled, sizeof spelled, "%.*g", digits, number);
+    return spelled;
   }
-  return spelled;
+  const int before = size == 0 ? 0 : static_cast<int>(std::floor(std::log10(size))) + 1;
+  std::snprintf(spelled, sizeof spelled, "%.*f", std::max(0, digits - before), number);
+  std::string trimmed = spelled;
+  if (trimmed.find('.') != std::string::npos) {
+    trimmed.erase(trimmed.find_last_not_of('0') + 1);
+    trimmed.erase(trimmed.find_last_not_of('.') + 1);
+  }
+  return trimmed;
 }
 
 }  // namespace espalier::jobs

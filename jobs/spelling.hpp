@@ -18,8 +18,9 @@ std::optional<std::int64_t> read_size(std::string_view spelled);
 std::optional<double> read_duration(std::string_view spelled);
 
 std::string grouped(std::int64_t number);       // "1,234,567"
-std::string spelled_bytes(std::int64_t bytes);  // "512 B", "1.50 GiB"
-// `number` with about `digits` significant digits, without exponent where that is short.
+std::string spelled_bytes(std::int64_t bytes);  // "512 B", "1.5 GiB"
+// `number` with about `digits` significant digits: "0.0312", "1234", "32"; with an exponent below
+// 0.001 and from 10^9 on.
 std::string rounded(double number, int digits = 3);
 
 }  // namespace espalier::jobs

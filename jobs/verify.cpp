@@ -239,7 +239,7 @@ Job verify_job() {
   namespace po = boost::program_options;
   Job job;
   job.name = "verify";
-  job.summary = "checks structure, ranges, order and checksums of a file";
+  job.summary = "check structure, ranges, order and checksums of a file";
   job.usage = "verify FILE";
   job.examples = {"espalier verify net.h5", "mpirun -n 4 espalier verify net.h5"};
   job.positional = {"file"};
