@@ -1,10 +1,9 @@
 #include "jobs/describe.hpp"
 
-#include <cmath>
-
 #include "framework/error.hpp"
 #include "io/batch_file.hpp"
 #include "io/checksum.hpp"
+#include "io/file_kind.hpp"
 #include "io/network_file.hpp"
 #include "io/result_file.hpp"
 
@@ -147,36 +146,31 @@ void describe_result(const io::Catalog& catalog, Json& out) {
   out["sample_id"] = id_type(result.sample_id);
 }
 
-}  // namespace
-
-FileKind kind_of(const io::Catalog& catalog) {
-  const auto provenance = provenance_of(catalog);
-  if (provenance.is_object() && provenance.contains("kind")) {
-    for (const FileKind kind : {FileKind::kNetwork, FileKind::kBatch, FileKind::kResult}) {
-      if (provenance["kind"] == to_string(kind)) {
-        return kind;
-      }
-    }
-  }
-  if (catalog.has_group("/layers")) {
-    return FileKind::kNetwork;
-  }
-  if (catalog.has_group("/features")) {
-    return FileKind::kBatch;
-  }
-  if (catalog.find_dataset("/alive") != nullptr && catalog.find_dataset("/categories") != nullptr) {
-    return FileKind::kResult;
-  }
-  std::string names;
+// "it holds /a, /b, ..."
+std::string what_is_there(const io::Catalog& catalog) {
   constexpr std::size_t kMost = 8;
   const auto children = catalog.children("/");
+  std::string names;
   for (std::size_t i = 0; i < children.size() && i < kMost; ++i) {
     names += (i > 0 ? ", /" : "/") + children[i];
   }
-  throw Error(ExitStatus::kBadData,
-              text(catalog.file, ": an HDF5 file, but no network (/layers), batch (/features) or ",
-                   "result (/categories, /alive); it holds ", names.empty() ? "nothing" : names,
-                   children.size() > kMost ? ", ..." : ""));
+  return text("it holds ", names.empty() ? "nothing" : names,
+              children.size() > kMost ? ", ..." : "");
+}
+
+}  // namespace
+
+FileKind kind_of(const io::Catalog& catalog) {
+  const std::string found = io::kind_of_file(catalog);
+  for (const FileKind kind : {FileKind::kNetwork, FileKind::kBatch, FileKind::kResult}) {
+    if (found == to_string(kind)) {
+      return kind;
+    }
+  }
+  throw Error(
+      ExitStatus::kBadData,
+      text(catalog.file, ": an HDF5 file, but no network (with /layers), batch (/features) ",
+           "or result (/categories, /alive); ", what_is_there(catalog)));
 }
 
 std::string to_string(FileKind kind) {
