@@ -14,8 +14,8 @@ namespace {
 
 using nlohmann::json;
 
-// Column indices are 32-bit in memory.
-constexpr std::int64_t kMaxCols = std::int64_t{1} << 32;
+// Indices of columns are 32-bit in memory.
+constexpr std::int64_t kMaxSide = std::int64_t{1} << 32;
 // Deflate cannot shrink by more than about 1:1032, so larger claims cannot be true.
 constexpr std::int64_t kMaxInflation = 1100;
 
@@ -130,7 +130,7 @@ class Parser {
     matrix.rows = checked(shape->at(0), "shape");
     matrix.cols = rank == 2 ? checked(shape->at(1), "shape") : 1;
     require(matrix.rows < std::numeric_limits<std::int64_t>::max(), "has ", matrix.rows, " rows");
-    require(matrix.cols <= kMaxCols, "is ", matrix.cols, " wide, at most ", kMaxCols,
+    require(matrix.cols <= kMaxSide, "is ", matrix.cols, " wide, at most ", kMaxSide,
             " columns are supported");
   }
 
@@ -148,12 +148,18 @@ class Parser {
   }
 
   void check_counts(const MatrixInfo& matrix) const {
+    const bool dense = matrix.format == MatrixFormat::kDmat;
+    require(!dense || !matrix.iso,
+            "is a DMAT of one value for all; such a matrix is not supported");
+    // The size of these is not bound to the size of the file.
+    require((matrix.format != MatrixFormat::kCoo && !matrix.iso) || matrix.rows <= kMaxSide, "has ",
+            matrix.rows, " rows, at most ", kMaxSide, " are supported");
     // More than rows x cols values cannot be, said without the product that could overflow.
     const bool within =
         matrix.stored == 0 || (matrix.cols > 0 && (matrix.stored - 1) / matrix.cols < matrix.rows);
     require(within, "has ", matrix.stored, " stored values, more than ", matrix.rows, " x ",
             matrix.cols, " positions");
-    if (matrix.format == MatrixFormat::kDmat || matrix.format == MatrixFormat::kDvec) {
+    if (dense || matrix.format == MatrixFormat::kDvec) {
       const bool all =
           matrix.rows == 0 || matrix.cols == 0
               ? matrix.stored == 0
@@ -201,7 +207,7 @@ class Parser {
       const Dataset& dataset = number_dataset("values", true);
       require(dataset.shape.size() == 1 && dataset.count() <= 1, "dataset values has shape ",
               json(dataset.shape).dump(), ", [1] or [0] would be right");
-    } else if (matrix.format == MatrixFormat::kDmat && !matrix.iso) {
+    } else if (matrix.format == MatrixFormat::kDmat) {
       const Dataset& dataset = number_dataset("values", true);
       const bool table = dataset.shape == std::vector{matrix.rows, matrix.cols};
       require(table || dataset.shape == std::vector{matrix.stored}, "dataset values has shape ",

@@ -1,0 +1,187 @@
+#include <algorithm>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "framework/error.hpp"
+#include "io/matrix_rows.hpp"
+
+namespace espalier::io {
+namespace {
+
+using kernels::CsrFault;
+using kernels::CsrRows;
+
+template <typename... Parts>
+[[noreturn]] void complain(const DataFile& file, const MatrixInfo& matrix, const Parts&... parts) {
+  throw Error(ExitStatus::kBadData, text(file.catalog().file, ": ", matrix.group, ": ", parts...));
+}
+
+const Dataset& part(const DataFile& file, const MatrixInfo& matrix, const char* name) {
+  return file.catalog().dataset(matrix.group + "/" + name);
+}
+
+void check_pointer(const DataFile& file, const MatrixInfo& matrix, std::int64_t row,
+                   std::int64_t pointer) {
+  if (pointer < 0 || pointer > matrix.stored) {
+    complain(file, matrix, "row ", row, " begins at stored value ", pointer, ", but there are ",
+             matrix.stored);
+  }
+  const std::int64_t right = row == 0 ? 0 : matrix.stored;
+  if ((row == 0 || row == matrix.rows) && pointer != right) {
+    complain(file, matrix, "the ", row == 0 ? "first" : "last", " pointer is ", pointer, ", ",
+             right, " would be right");
+  }
+}
+
+// Where the rows from `row` on begin among COO's triplets.
+std::int64_t triplet_of(const DataFile& file, const MatrixInfo& matrix, std::int64_t row) {
+  // The ends are known, so no triplet can hide outside the rows, however unsorted they are.
+  return row == 0             ? 0
+         : row == matrix.rows ? matrix.stored
+                              : file.lower_bound(part(file, matrix, "indices_0"), row);
+}
+
+// A range of stored values becomes rows: indices and values of them.
+void read_stored(const DataFile& file, const MatrixInfo& matrix, std::int64_t first,
+                 std::int64_t count, CsrRows& rows) {
+  rows.indices.resize(static_cast<std::size_t>(count));
+  file.read(part(file, matrix, "indices_1"), first, std::span(rows.indices));
+  rows.iso = matrix.iso && matrix.stored > 0;
+  rows.values.resize(static_cast<std::size_t>(rows.iso ? 1 : count));
+  file.read(part(file, matrix, "values"), rows.iso ? 0 : first, std::span(rows.values));
+}
+
+void read_csr(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
+  rows.pointers.resize(static_cast<std::size_t>(range.size()) + 1);
+  file.read(part(file, matrix, "pointers_to_1"), range.begin, std::span(rows.pointers));
+  for (std::size_t r = 0; r < rows.pointers.size(); ++r) {
+    const std::int64_t row = range.begin + static_cast<std::int64_t>(r);
+    check_pointer(file, matrix, row, rows.pointers[r]);
+    if (r > 0 && rows.pointers[r] < rows.pointers[r - 1]) {
+      complain(file, matrix, "row ", row - 1, " begins at stored value ", rows.pointers[r - 1],
+               " and ends at ", rows.pointers[r], ": pointers must ascend");
+    }
+  }
+  const std::int64_t first = rows.pointers.front();
+  for (std::int64_t& pointer : rows.pointers) {
+    pointer -= first;
+  }
+  read_stored(file, matrix, first, rows.nnz(), rows);
+}
+
+void read_coo(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
+  const std::int64_t first = triplet_of(file, matrix, range.begin);
+  const std::int64_t end = triplet_of(file, matrix, range.end);
+  rows.pointers.assign(static_cast<std::size_t>(range.size()) + 1, 0);
+  const Dataset& row_indices = part(file, matrix, "indices_0");
+  std::vector<std::int64_t> buffer(
+      static_cast<std::size_t>(std::clamp<std::int64_t>(end - first, 0, std::int64_t{1} << 16)));
+  std::int64_t latest = range.begin;
+  for (std::int64_t at = first; at < end;) {
+    const auto length = std::min(std::ssize(buffer), end - at);
+    const auto found = std::span(buffer).first(static_cast<std::size_t>(length));
+    file.read(row_indices, at, found);
+    for (std::size_t k = 0; k < found.size(); ++k) {
+      const std::int64_t row = found[k];
+      if (row < latest || row >= range.end) {
+        const std::int64_t triplet = at + static_cast<std::int64_t>(k);
+        complain(file, matrix, "triplet ", triplet, " is of row ", row,
+                 row < 0 || row >= matrix.rows ? text(", but the matrix has ", matrix.rows, " rows")
+                                               : text(": triplets must be sorted by row"));
+      }
+      latest = row;
+      ++rows.pointers[static_cast<std::size_t>(row - range.begin) + 1];
+    }
+    at += length;
+  }
+  for (std::size_t r = 1; r < rows.pointers.size(); ++r) {
+    rows.pointers[r] += rows.pointers[r - 1];
+  }
+  read_stored(file, matrix, first, std::max<std::int64_t>(0, end - first), rows);
+}
+
+void read_dense(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
+  const Dataset& values = part(file, matrix, "values");
+  std::vector<float> buffer(static_cast<std::size_t>(std::min(matrix.cols, std::int64_t{1} << 18)));
+  for (std::int64_t row = range.begin; row < range.end; ++row) {
+    for (std::int64_t column = 0; column < matrix.cols;) {
+      const auto length = std::min(std::ssize(buffer), matrix.cols - column);
+      const auto found = std::span(buffer).first(static_cast<std::size_t>(length));
+      file.read(values, row * matrix.cols + column, found);
+      for (const float value : found) {
+        if (value != 0) {
+          rows.indices.push_back(static_cast<std::uint32_t>(column));
+          rows.values.push_back(value);
+        }
+        ++column;
+      }
+    }
+    rows.pointers.push_back(std::ssize(rows.indices));
+  }
+}
+
+void check_rows(const DataFile& file, const MatrixInfo& matrix, const CsrRows& rows) {
+  CsrFault fault{};
+  if (!kernels::find_fault(rows, fault)) {
+    return;
+  }
+  switch (fault.kind) {
+    case CsrFault::Kind::kPointersDescend:
+      complain(file, matrix, "the pointers of row ", fault.row, " descend");
+    case CsrFault::Kind::kColumnRange:
+      complain(file, matrix, "row ", fault.row, " has column ", fault.column, " but the matrix is ",
+               matrix.cols, " wide");
+    case CsrFault::Kind::kColumnOrder:
+      complain(file, matrix, "row ", fault.row, " has column ", fault.column,
+               " after a larger one: columns must ascend");
+    case CsrFault::Kind::kDuplicate:
+      complain(file, matrix, "row ", fault.row, " has column ", fault.column, " twice");
+    case CsrFault::Kind::kNotFinite:
+      complain(file, matrix, "row ", fault.row, ", column ", fault.column,
+               ": the value is not finite");
+  }
+}
+
+}  // namespace
+
+std::int64_t nnz_before(const DataFile& file, const MatrixInfo& matrix, std::int64_t row) {
+  expects(row >= 0 && row <= matrix.rows, "a row of the matrix is asked for");
+  switch (matrix.format) {
+    case MatrixFormat::kCsr: {
+      const std::int64_t pointer = file.peek(part(file, matrix, "pointers_to_1"), row);
+      check_pointer(file, matrix, row, pointer);
+      return pointer;
+    }
+    case MatrixFormat::kCoo:
+      return triplet_of(file, matrix, row);
+    case MatrixFormat::kDmat:
+    case MatrixFormat::kDvec:
+      break;
+  }
+  return row * matrix.cols;
+}
+
+CsrRows read_rows(const DataFile& file, const MatrixInfo& matrix, Range range) {
+  expects(range.begin >= 0 && range.begin <= range.end && range.end <= matrix.rows,
+          "rows of the matrix are asked for");
+  CsrRows rows;
+  rows.first_row = range.begin;
+  rows.cols = matrix.cols;
+  switch (matrix.format) {
+    case MatrixFormat::kCsr:
+      read_csr(file, matrix, range, rows);
+      break;
+    case MatrixFormat::kCoo:
+      read_coo(file, matrix, range, rows);
+      break;
+    case MatrixFormat::kDmat:
+    case MatrixFormat::kDvec:
+      read_dense(file, matrix, range, rows);
+      break;
+  }
+  check_rows(file, matrix, rows);
+  return rows;
+}
+
+}  // namespace espalier::io
