@@ -1,0 +1,156 @@
+// Compiled once for each target: the lines up to HWY_ONCE are included again by foreach_target.h.
+#include "kernels/select.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/select.cpp"
+#include <hwy/foreach_target.h>
+// after foreach_target.h
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace espalier::kernels {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// See collect_dense; least >= 1; returns the count.
+int64_t collect(const float* row, size_t cols, uint32_t least, uint32_t* indices, float* values,
+                double* squares) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  const size_t lanes = hn::Lanes(d);
+  const auto below = hn::Set(du, least - 1);
+  const auto step = hn::Set(du, static_cast<uint32_t>(lanes));
+  auto columns = hn::Iota(du, 0);
+  auto squared = hn::Zero(d);
+  size_t found = 0;
+  size_t i = 0;
+  for (; i + lanes <= cols; i += lanes) {
+    const auto weights = hn::LoadU(d, row + i);
+    const auto keys = hn::ShiftLeft<1>(hn::BitCast(du, weights));
+    const auto keep = hn::Gt(keys, below);
+    if (!hn::AllFalse(du, keep)) {
+      hn::CompressStore(columns, keep, du, indices + found);
+      found += hn::CompressStore(weights, hn::RebindMask(d, keep), d, values + found);
+    }
+    const auto rest = hn::IfThenZeroElse(hn::RebindMask(d, keep), weights);
+    squared = hn::MulAdd(rest, rest, squared);
+    columns = hn::Add(columns, step);
+  }
+  double rest = static_cast<double>(hn::GetLane(hn::SumOfLanes(d, squared)));
+  for (; i < cols; ++i) {
+    const float weight = row[i];
+    uint32_t bits;
+    hwy::CopySameSize(&weight, &bits);
+    if (bits << 1U >= least) {
+      indices[found] = static_cast<uint32_t>(i);
+      values[found] = weight;
+      ++found;
+    } else {
+      rest += static_cast<double>(weight) * static_cast<double>(weight);
+    }
+  }
+  *squares = rest;
+  return static_cast<int64_t>(found);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace espalier::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include <algorithm>
+
+namespace espalier::kernels {
+
+HWY_EXPORT(collect);
+
+namespace {
+
+// Digits are taken out in runs that the compiler can do with vectors; the counting itself cannot.
+constexpr std::size_t kRun = 512;
+
+std::uint16_t upper_digit(std::uint32_t key) { return static_cast<std::uint16_t>(key >> 16U); }
+
+template <typename T, typename Digit>
+void count_digits(std::span<const T> items, std::span<std::int64_t> counts, Digit&& digit) {
+  std::array<std::uint16_t, kRun> digits;
+  for (std::size_t begin = 0; begin < items.size(); begin += kRun) {
+    const auto run = items.subspan(begin, std::min(kRun, items.size() - begin));
+    for (std::size_t i = 0; i < run.size(); ++i) {
+      digits[i] = digit(run[i]);
+    }
+    for (std::size_t i = 0; i < run.size(); ++i) {
+      ++counts[digits[i]];
+    }
+  }
+}
+
+}  // namespace
+
+void count_upper(std::span<const float> weights, std::span<std::int64_t> counts) {
+  std::int64_t zeros = 0;
+  for (const float weight : weights) {
+    zeros += weight == 0 ? 1 : 0;
+  }
+  count_digits(weights, counts, [](float weight) { return upper_digit(magnitude_key(weight)); });
+  counts[0] -= zeros;
+}
+
+void count_upper(std::span<const std::uint32_t> keys, std::span<std::int64_t> counts) {
+  count_digits(keys, counts, upper_digit);
+}
+
+void count_lower(std::span<const std::uint32_t> keys, std::uint32_t upper,
+                 std::span<std::int64_t> counts) {
+  for (const std::uint32_t key : keys) {
+    if (key >> 16U == upper) {
+      ++counts[key & 0xFFFFU];
+    }
+  }
+}
+
+// The digit that holds the last kept key; keep_ becomes what is to be kept of it.
+std::uint32_t RadixSelect::narrow(std::span<const std::int64_t> counts) {
+  std::size_t digit = counts.size();
+  while (digit-- > 0) {
+    if (keep_ <= counts[digit]) {
+      return static_cast<std::uint32_t>(digit);
+    }
+    keep_ -= counts[digit];
+  }
+  return 0;
+}
+
+void RadixSelect::narrow_upper(std::span<const std::int64_t> counts) {
+  std::int64_t total = 0;
+  for (const std::int64_t count : counts) {
+    total += count;
+  }
+  settled_ = keep_ <= 0 || keep_ >= total;
+  if (!settled_) {
+    cut_.key = narrow(counts) << 16U;
+  } else if (keep_ < total) {
+    cut_ = {std::numeric_limits<std::uint32_t>::max(), 0};
+  }
+}
+
+void RadixSelect::narrow_lower(std::span<const std::int64_t> counts) {
+  if (!settled_) {
+    cut_.key |= narrow(counts);
+    cut_.equals = keep_;
+  }
+}
+
+Collected collect_dense(std::span<const float> row, std::uint32_t least, std::uint32_t* indices,
+                        float* values) {
+  Collected collected;
+  // Keys are even, so 2 is the least of a non-zero weight.
+  collected.count =
+      HWY_DYNAMIC_DISPATCH(collect)(row.data(), row.size(), std::max(least, std::uint32_t{2}),
+                                    indices, values, &collected.left_out_squares);
+  return collected;
+}
+
+}  // namespace espalier::kernels
+#endif  // HWY_ONCE
