@@ -5,16 +5,14 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
 #include <limits>
 #include <span>
-#include <string_view>
 #include <utility>
 
 #include "framework/agree.hpp"
 #include "framework/error.hpp"
 #include "framework/memory.hpp"
-#include "io/input_file.hpp"
+#include "io/tidy_rows.hpp"
 #include "io/triplet_lines.hpp"
 
 namespace espalier::io {
@@ -62,25 +60,6 @@ Dealt exchange_triplets(const Comm& comm, std::vector<Triplet> triplets, std::in
   return dealt;
 }
 
-// Sorts one row by column. Returns false if a column stands there twice.
-bool sort_row(std::span<std::uint32_t> indices, std::span<float> values) {
-  const auto ascend = [](std::uint32_t a, std::uint32_t b) { return a >= b; };
-  if (std::adjacent_find(indices.begin(), indices.end(), ascend) == indices.end()) {
-    return true;
-  }
-  std::vector<std::pair<std::uint32_t, float>> pairs(indices.size());
-  for (std::size_t k = 0; k < pairs.size(); ++k) {
-    pairs[k] = {indices[k], values[k]};
-  }
-  std::sort(pairs.begin(), pairs.end(),
-            [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (std::size_t k = 0; k < pairs.size(); ++k) {
-    indices[k] = pairs[k].first;
-    values[k] = pairs[k].second;
-  }
-  return std::adjacent_find(indices.begin(), indices.end()) == indices.end();
-}
-
 struct Sorted {
   kernels::CsrRows rows;
   bool repeats = false;  // a pair stands there twice
@@ -112,33 +91,8 @@ Sorted sort_into_rows(const Dealt& dealt, Range mine, std::int64_t cols) {
       rows.values[k] = triplet.value;
     }
   }
-  for (std::size_t r = 0; r + 1 < rows.pointers.size(); ++r) {
-    const auto begin = static_cast<std::size_t>(rows.pointers[r]);
-    const auto count = static_cast<std::size_t>(rows.pointers[r + 1]) - begin;
-    if (!sort_row(std::span(rows.indices).subspan(begin, count),
-                  std::span(rows.values).subspan(begin, count))) {
-      sorted.repeats = true;
-    }
-  }
+  sorted.repeats = !sort_rows(rows);
   return sorted;
-}
-
-void leave_out_zeros(kernels::CsrRows& rows) {
-  if (std::find(rows.values.begin(), rows.values.end(), 0.0F) == rows.values.end()) {
-    return;
-  }
-  std::size_t kept = 0, k = 0;
-  for (std::size_t r = 1; r < rows.pointers.size(); ++r) {
-    for (; k < static_cast<std::size_t>(rows.pointers[r]); ++k) {
-      if (rows.values[k] != 0) {
-        rows.indices[kept] = rows.indices[k];
-        rows.values[kept++] = rows.values[k];
-      }
-    }
-    rows.pointers[r] = static_cast<std::int64_t>(kept);
-  }
-  rows.indices.resize(kept);
-  rows.values.resize(kept);
 }
 
 void keep_one_of_equal_values(kernels::CsrRows& rows) {

@@ -1,7 +1,6 @@
 // The topology of the GraphChallenge networks (RadiX-Net), any power-of-two size.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -10,7 +9,8 @@
 
 namespace espalier::jobs {
 
-inline constexpr int kRadixFan = 32;  // inputs and outputs of every neuron
+inline constexpr int kRadixFan = 32;              // inputs and outputs of every neuron
+inline constexpr float kRadixWeight = 1.0F / 16;  // of all connections
 
 // Layers come in groups of log2(N/16); in the k-th layer of a group, input i feeds outputs j with
 // j = i or j = i - 2^k (mod N/16). Every group but the first permutes its inputs, one random
@@ -29,7 +29,9 @@ class RadixNet {
   int group_layers_;
   std::uint64_t seed_;
   std::int64_t group_ = -1;
-  std::vector<std::uint32_t> permuted_;  // where input i of the plain pattern went
+  // The plain pattern knows inputs by their remainder modulo N/16, 16 to each; here, remainder by
+  // remainder, is where these inputs went, ascending.
+  std::vector<std::uint32_t> places_;
 };
 
 }  // namespace espalier::jobs

@@ -1,0 +1,110 @@
+// import: from other formats to espalier's own.
+#include "jobs/import.hpp"
+
+#include <set>
+
+#include "framework/agree.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+// One way in, and the options that have a meaning for it.
+struct Way {
+  std::string words;  // for messages
+  std::set<std::string> options;
+  ExitStatus (*run)(Context&);
+};
+
+Way find_way(const Options& options) {
+  const std::string from = options.choice("from", {"graphchallenge", "idx", "hdf5"});
+  if (from == "idx") {
+    return {"--from idx", {"images", "labels", "resize", "threshold", "transpose"}, import_idx};
+  }
+  if (from == "hdf5") {
+    return {"--from hdf5", {"features", "features-cols", "labels", "ids"}, import_hdf5};
+  }
+  if (options.given("weights") && options.given("features")) {
+    throw options.fault("weights", "goes against --features: import one at a time");
+  }
+  if (options.given("features")) {
+    return {"--from graphchallenge --features",
+            {"features", "neurons", "samples"},
+            import_challenge_features};
+  }
+  return {"--from graphchallenge --weights",
+          {"weights", "neurons", "layers", "bias", "clamp", "layout"},
+          import_challenge_network};
+}
+
+void refuse_other_options(const Options& options, const Way& way) {
+  static const std::vector<std::string> kAll = {
+      "weights", "features", "neurons", "layers",    "bias", "clamp",         "layout",   "samples",
+      "images",  "labels",   "resize",  "threshold", "ids",  "features-cols", "transpose"};
+  for (const std::string& name : kAll) {
+    const bool set = name == "transpose" ? options.flag(name) : options.given(name);
+    if (set && !way.options.contains(name)) {
+      throw options.fault(name, "has no meaning for " + way.words);
+    }
+  }
+}
+
+ExitStatus run_import(Context& context) {
+  const Way way = locally(context.world, "reading options", [&] {
+    Way found = find_way(context.options);
+    refuse_other_options(context.options, found);
+    return found;
+  });
+  return way.run(context);
+}
+
+}  // namespace
+
+Job import_job() {
+  namespace po = boost::program_options;
+  const auto word = [](const char* name) { return po::value<std::string>()->value_name(name); };
+  const auto count = [](const char* name) { return po::value<std::int64_t>()->value_name(name); };
+  po::options_description options("import");
+  // clang-format off
+  options.add_options()
+      ("from", word("FORMAT")->required(), "graphchallenge, idx (MNIST) or hdf5 (also NetCDF-4)")
+      ("out,o", word("FILE")->required(), "network or batch file to write")
+      ("weights", word("DIR"), "graphchallenge: folder with nN-l1.tsv, nN-l2.tsv, ... (lines: "
+       "input<TAB>output<TAB>weight, from 1); makes a network")
+      ("neurons", count("N"), "graphchallenge: neurons of every layer, or features of a sample")
+      ("layers", count("L"), "graphchallenge: number of layers")
+      ("bias", po::value<double>()->value_name("B"), "graphchallenge: bias of all neurons, added "
+       "where the sum is not zero; without it the challenge's own for N")
+      ("clamp", po::value<double>()->value_name("C"), "graphchallenge: upper limit of an output; "
+       "without it 32")
+      ("layout", word("LAYOUT")->default_value("csr"), "graphchallenge: csr or triplets")
+      ("features", word("FILE"), "graphchallenge: file of sample<TAB>feature<TAB>value, from 1; "
+       "hdf5: FILE:/path of an array (samples x features, further dimensions are flattened) or of "
+       "a CSR group (data, indices, indptr, or binsparse); makes a batch")
+      ("samples", count("M"), "graphchallenge: number of samples; without it the largest found")
+      ("features-cols", count("N"), "hdf5: features of a sample, for a CSR group without shape")
+      ("images", word("FILE"), "idx: images; makes a batch")
+      ("labels", word("FILE"), "idx: file of labels; hdf5: FILE:/path of whole numbers")
+      ("ids", word("FILE:/path"), "hdf5: sample ids, whole numbers or text; kept in results")
+      ("resize", count("S"), "idx: resize images to S x S pixels first (Lanczos)")
+      ("threshold", count("T"), "idx: 1 for pixels above T (0..255), 0 for others; without it the "
+       "bytes are kept")
+      ("transpose", po::bool_switch(), "idx: feature = column * S + row, as in GraphChallenge, "
+       "instead of row * S + column");
+  // clang-format on
+  return {"import",
+          "make a network or batch file from another format",
+          "import --from FORMAT ... -o FILE",
+          {"espalier import --from graphchallenge --weights neuron1024 --neurons 1024 --layers 120 "
+           "-o net.h5",
+           "espalier import --from graphchallenge --features sparse-images-1024.tsv --neurons 1024 "
+           "-o batch.h5",
+           "espalier import --from idx --images train-images-idx3-ubyte --labels "
+           "train-labels-idx1-ubyte --resize 32 --threshold 184 --transpose -o mnist.h5",
+           "mpirun -n 4 espalier import --from hdf5 --features data.h5:/x --labels data.h5:/y "
+           "--ids data.h5:/name -o batch.h5"},
+          {},
+          options,
+          run_import};
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,247 @@
+// From people's own HDF5 and NetCDF-4 arrays to a batch.
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "framework/agree.hpp"
+#include "framework/log.hpp"
+#include "io/batch_file.hpp"
+#include "io/checksum.hpp"
+#include "io/foreign_hdf5.hpp"
+#include "jobs/import.hpp"
+#include "jobs/output_plan.hpp"
+#include "jobs/rounds.hpp"
+#include "jobs/row_spool.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+constexpr std::int64_t kRoundBytes = INT64_C(32) << 20;  // of features on a rank at a time
+
+// "FILE:/path".
+struct Place {
+  std::string file, path;
+};
+
+Place place_option(const Options& options, const std::string& name) {
+  const std::string spelled = options.text(name);
+  const std::size_t colon = spelled.find(":/");
+  if (colon == std::string::npos || colon == 0) {
+    throw options.fault(name, text("'", spelled, "' is not FILE:/path, as in data.h5:/features"));
+  }
+  std::string path = spelled.substr(colon + 1);
+  while (path.size() > 1 && path.ends_with('/')) {
+    path.pop_back();
+  }
+  return {spelled.substr(0, colon), path};
+}
+
+// What is imported; the catalogs are those of the files, each once.
+struct Hdf5Input {
+  Place features;
+  std::optional<Place> labels, ids;
+  std::map<std::string, io::Catalog> catalogs;
+  std::map<std::string, io::DataFile> files;
+  io::ForeignFeatures found;
+
+  const io::DataFile& file(const Place& place) const { return files.at(place.file); }
+};
+
+void read_places(const Options& options, Hdf5Input& input) {
+  input.features = place_option(options, "features");
+  if (options.given("labels")) {
+    input.labels = place_option(options, "labels");
+  }
+  if (options.given("ids")) {
+    input.ids = place_option(options, "ids");
+  }
+}
+
+void open_files(const Comm& world, Hdf5Input& input) {
+  std::vector<std::string> names = {input.features.file};
+  for (const auto& place : {input.labels, input.ids}) {
+    if (place) {
+      names.push_back(place->file);
+    }
+  }
+  for (const std::string& name : names) {
+    if (!input.catalogs.contains(name)) {
+      const io::Catalog& catalog =
+          input.catalogs.emplace(name, io::read_catalog(world, name)).first->second;
+      locally(world, "opening " + name, [&] { input.files.emplace(name, io::DataFile(catalog)); });
+    }
+  }
+}
+
+void find_arrays(const Options& options, Hdf5Input& input) {
+  std::optional<std::int64_t> width;
+  if (options.given("features-cols")) {
+    width = options.integer("features-cols", 1);
+  }
+  input.found =
+      io::find_foreign_features(input.catalogs.at(input.features.file), input.features.path, width);
+  if (input.labels) {
+    io::find_foreign_labels(input.catalogs.at(input.labels->file), input.labels->path,
+                            input.found.samples);
+  }
+}
+
+OutputPlan plan_batch(Context& context, const Hdf5Input& input) {
+  const bool dense = input.found.form == io::ForeignFeatures::Form::kDense;
+  OutputPlan plan;
+  plan.path = context.options.text("out");
+  plan.provenance.kind = "batch";
+  plan.provenance.job = "import";
+  plan.provenance.options = {
+      {"from", "hdf5"}, {"features", input.features.path}, {"features-cols", input.found.features}};
+  if (input.labels) {
+    plan.provenance.options["labels"] = input.labels->path;
+  }
+  if (input.ids) {
+    plan.provenance.options["ids"] = input.ids->path;
+  }
+  plan.what =
+      text("a ", dense ? "dense" : "sparse", " batch of ", counted(input.found.samples, "sample"),
+           " with ", counted(input.found.features, "feature"));
+  plan.digest_inputs = [&context, &input] {
+    std::vector<std::string> digests;
+    for (const auto& place : {std::optional(input.features), input.labels, input.ids}) {
+      if (place) {
+        digests.push_back(io::input_digest(context.world, input.catalogs.at(place->file)));
+      }
+    }
+    return digests;
+  };
+  return plan;
+}
+
+Rounds plan_rounds(const io::ForeignFeatures& found, int ranks) {
+  const std::int64_t per_sample = found.form == io::ForeignFeatures::Form::kDense
+                                      ? found.features
+                                      : found.stored / std::max<std::int64_t>(found.samples, 1) + 1;
+  const std::int64_t bytes = per_sample * static_cast<std::int64_t>(sizeof(float) * 2);
+  return {found.samples, ranks, std::max<std::int64_t>(kRoundBytes / bytes, 1)};
+}
+
+// Sparse features wait in the spool until it is known how many are not zero.
+MatrixTotals spool_features(Context& context, const Hdf5Input& input, const Rounds& rounds,
+                            RowSpool& spool) {
+  const PhaseTimer timer(context.times, Phase::kRead);
+  std::vector<MatrixTotals> totals(1);
+  locally(context.world, "reading features", [&] {
+    for (std::int64_t round = 0; round < rounds.rounds(); ++round) {
+      const kernels::CsrRows rows = io::read_foreign_features(
+          input.file(input.features), input.found, rounds.range(round, context.world.rank()));
+      totals[0].add(rows);
+      spool.append(rows);
+    }
+  });
+  MatrixTotals::join(context.world, totals);
+  return totals[0];
+}
+
+io::Batch describe_batch(const io::ForeignFeatures& found, const MatrixTotals& totals) {
+  io::Batch batch;
+  batch.features.rows = found.samples;
+  batch.features.cols = found.features;
+  batch.value_type = found.type == io::kUint8 ? io::kUint8 : io::kFloat32;
+  if (found.form == io::ForeignFeatures::Form::kDense) {
+    batch.features.format = io::MatrixFormat::kDmat;
+    batch.features.stored = found.stored;
+  } else {
+    batch.features.stored = totals.nnz();
+    batch.features.iso = totals.iso().has_value();
+  }
+  return batch;
+}
+
+// Labels and ids of one round.
+struct Extras {
+  std::vector<std::int64_t> labels;
+  std::vector<std::byte> ids;
+};
+
+Extras read_extras(const Hdf5Input& input, const std::optional<io::ForeignIds>& ids,
+                   Range samples) {
+  Extras extras;
+  if (input.labels && !samples.empty()) {
+    const io::DataFile& file = input.file(*input.labels);
+    extras.labels.resize(static_cast<std::size_t>(samples.size()));
+    file.read(file.catalog().dataset(input.labels->path), samples.begin, extras.labels);
+  }
+  if (ids) {
+    extras.ids = ids->read(samples);
+  }
+  return extras;
+}
+
+}  // namespace
+
+ExitStatus import_hdf5(Context& context) {
+  const Comm& world = context.world;
+  const double start = now_seconds();
+  Hdf5Input input;
+  locally(world, "reading options", [&] { read_places(context.options, input); });
+  open_files(world, input);
+  locally(world, "looking for arrays", [&] { find_arrays(context.options, input); });
+  std::optional<io::ForeignIds> ids;
+  if (input.ids) {
+    ids.emplace(world, input.file(*input.ids), input.ids->path, input.found.samples);
+  }
+  OutputPlan plan = plan_batch(context, input);
+  if (!begin_output(context, plan)) {
+    return ExitStatus::kDone;
+  }
+
+  const bool dense = input.found.form == io::ForeignFeatures::Form::kDense;
+  const Rounds rounds = plan_rounds(input.found, world.ranks());
+  RowSpool spool(folder_of(plan.path));
+  MatrixTotals totals;
+  if (!dense) {
+    totals = spool_features(context, input, rounds, spool);
+  }
+  io::Batch batch = describe_batch(input.found, totals);
+  batch.labels = input.labels.has_value();
+  batch.sample_id = ids ? std::optional(ids->type()) : std::nullopt;
+
+  io::BatchWriter writer(world, plan.path, batch, plan.provenance, context.output_options());
+  Progress progress("writing", input.found.samples, "samples");
+  std::int64_t nnz = 0;
+  for (std::int64_t round = 0; round < rounds.rounds(); ++round) {
+    const Range mine = rounds.range(round, world.rank());
+    Extras extras;
+    const kernels::CsrRows rows = locally(world, "reading features", [&] {
+      const PhaseTimer timer(context.times, Phase::kRead);
+      extras = read_extras(input, ids, mine);
+      kernels::CsrRows block =
+          dense ? io::read_foreign_features(input.file(input.features), input.found, mine)
+                : spool.read(static_cast<std::size_t>(round));
+      spell_values(block, totals.iso());
+      return block;
+    });
+    nnz += rows.nnz();
+    const PhaseTimer timer(context.times, Phase::kWrite);
+    writer.write_samples(rows, extras.labels, extras.ids);
+    progress.done(rounds.range(round, world.ranks() - 1).end);
+  }
+  {
+    const PhaseTimer timer(context.times, Phase::kWrite);
+    writer.finish();
+  }
+
+  std::int64_t bytes_read = 0;
+  for (const auto& [name, file] : input.files) {
+    bytes_read += file.bytes_read();
+  }
+  context.report.add_bytes_read(bytes_read);
+  context.report.set("samples", input.found.samples);
+  context.report.set("rows", input.found.samples);
+  context.report.set("features", input.found.features);
+  end_output(
+      context, plan,
+      {world.sum(nnz), now_seconds() - start, world.sum(bytes_read), writer.bytes_written()});
+  return ExitStatus::kDone;
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,32 @@
+// Dealing many rows in rounds, so that a rank holds few of them at a time.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "framework/shard.hpp"
+
+namespace espalier::jobs {
+
+// In each round the ranks hold consecutive ranges of at most `most_per_rank`, in rank order; rounds
+// follow one another. Pure arithmetic, the same on every rank.
+struct Rounds {
+  std::int64_t count = 0;
+  int ranks = 1;
+  std::int64_t most_per_rank = 1;  // >= 1
+
+  std::int64_t rounds() const noexcept { return count / step() + (count % step() != 0 ? 1 : 0); }
+  Range range(std::int64_t round, int rank) const {
+    const std::int64_t begin = round * step();
+    const Range part = split_evenly(std::min(step(), count - begin), ranks, rank);
+    return {begin + part.begin, begin + part.end};
+  }
+
+ private:
+  std::int64_t step() const noexcept {
+    return most_per_rank < count / ranks + 1 ? most_per_rank * ranks
+                                             : std::max<std::int64_t>(count, 1);
+  }
+};
+
+}  // namespace espalier::jobs
