@@ -27,4 +27,37 @@ struct TiledRows {
   std::vector<float> values;  // where all are equal, kTileRows copies of the one
 };
 
+// Two rows inside one block of inputs. Rows of a part are sorted by count, so the first one's
+// weights are as many as, or a few less than, the second one's.
+struct RowPair {
+  std::uint32_t rows[2];  // rows[0] is kNoRow where the second has no partner
+  std::uint32_t common;   // weights that both have: stored first, alternating
+  std::uint32_t tail;     // weights that only the second has
+};
+
+inline constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
+
+// Rows of one part at most: enough that sorting by count leaves short tails, few enough that the
+// work can be cut between parts.
+inline constexpr std::int64_t kStripeRows = 256;
+
+// The rows of one stripe inside one block of inputs.
+struct BlockPart {
+  std::int64_t first_input;   // local input that index 0 stands for
+  std::int64_t first_weight;  // into indices and values
+  std::int64_t pair_begin, pair_end;
+  std::int64_t row_begin, row_end;  // all its rows lie in here
+  bool opens, closes;               // the first, the last part of these rows: holds all of them
+};
+
+// Rows with inputs of their own, cut into blocks of inputs whose panel slices stay in the
+// first-level cache. Parts are ordered by block, so every sum still ascends.
+struct BlockedRows {
+  std::vector<BlockPart> parts;
+  std::vector<RowPair> pairs;
+  std::vector<std::uint16_t> indices;
+  std::vector<float> values;  // where all are equal, two copies of the one
+  std::int64_t block_inputs = 0;
+};
+
 }  // namespace espalier::kernels

@@ -175,6 +175,26 @@ HWY_INLINE void finish_row(float* row, const EpilogueArgs& e, int64_t index) {
   }
 }
 
+// Bias and limits of kVectors sums of one row, stored; their bits are ORed into `seen`.
+template <int kVectors>
+HWY_INLINE void store_row(const EpilogueArgs& e, const Vector* sums, float* out, int64_t row,
+                          BitsVector* seen) {
+  const Tag d;
+  const BitsTag du;
+  const size_t lanes = hn::Lanes(d);
+  const float bias = row_bias(e, row);
+  const BiasMode mode = bias_mode(e, bias);
+  const auto biases = hn::Set(d, bias);
+  const auto lower = hn::Set(d, e.lower);
+  const auto upper = hn::Set(d, e.upper);
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    const auto y = limit(add_bias(d, sums[v], mode, biases), lower, upper);
+    hn::Store(y, d, out + static_cast<size_t>(v) * lanes);
+    seen[v] = hn::Or(seen[v], hn::BitCast(du, y));
+  }
+}
+
 // ORs the bits of a row's values, signs included, into `bits`.
 HWY_INLINE void or_row_bits(const float* row, uint32_t* bits) {
   const Tag d;

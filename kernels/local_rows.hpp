@@ -40,4 +40,12 @@ std::vector<std::vector<std::uint32_t>> group_rows(const LocalRows& rows);
 // Packs the given groups as tiles of at most kTileRows rows.
 TiledRows pack_tiles(const LocalRows& rows, std::span<const std::vector<std::uint32_t>> groups);
 
+// Packs `members` (ascending) into blocks of `block_inputs` inputs (at most 65536).
+//   cost     O(nnz + members x blocks)
+BlockedRows pack_blocks(const LocalRows& rows, std::span<const std::uint32_t> members,
+                        std::int64_t block_inputs);
+
+// The block width that the cost model expects to be fastest for rows of `nnz` weights in all.
+std::int64_t choose_block_inputs(std::int64_t inputs, std::int64_t members, std::int64_t nnz);
+
 }  // namespace espalier::kernels

@@ -4,6 +4,9 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <iterator>
+#include <sstream>
+#include <utility>
 
 #include "kernels/local_rows.hpp"
 #include "kernels/spmm.hpp"
@@ -16,6 +19,29 @@ std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 template <class T>
 std::int64_t bytes_of(const std::vector<T>& data) {
   return static_cast<std::int64_t>(data.size() * sizeof(T));
+}
+
+// Which rows share their inputs with others, and which do not.
+struct Division {
+  std::vector<std::vector<std::uint32_t>> groups;
+  std::vector<std::uint32_t> singles;
+  std::int64_t single_nnz = 0;
+};
+
+Division divide(const LocalRows& rows, const PackForm& form) {
+  Division division;
+  for (auto& group : group_rows(rows)) {
+    if (form.share && group.size() > 1) {
+      division.groups.push_back(std::move(group));
+      continue;
+    }
+    for (const std::uint32_t row : group) {
+      division.singles.push_back(row);
+      division.single_nnz += rows.count(row);
+    }
+  }
+  std::sort(division.singles.begin(), division.singles.end());
+  return division;
 }
 
 }  // namespace
@@ -36,27 +62,25 @@ std::vector<std::uint32_t> used_inputs(const CsrRows& rows) {
 }
 
 std::int64_t PackedLayer::bytes() const noexcept {
-  return bytes_of(tiled_.tiles) + bytes_of(tiled_.narrow) + bytes_of(tiled_.wide) +
-         bytes_of(tiled_.values) + bytes_of(bias_);
+  return bytes_of(blocked_.parts) + bytes_of(blocked_.pairs) + bytes_of(blocked_.indices) +
+         bytes_of(blocked_.values) + bytes_of(tiled_.tiles) + bytes_of(tiled_.narrow) +
+         bytes_of(tiled_.wide) + bytes_of(tiled_.values) + bytes_of(bias_);
 }
 
 std::string PackedLayer::block_names() const {
-  std::int64_t shared = 0;
-  for (const Tile& tile : tiled_.tiles) {
-    if (tile.height > 1) shared += std::int64_t{tile.count} * tile.height;
-  }
   if (nnz_ == 0) return "empty";
-  const auto share = [this](std::int64_t weights) {
-    return std::to_string((weights * 100 + nnz_ / 2) / nnz_) + "%";
-  };
-  std::string names;
-  if (shared > 0) names += "shared " + share(shared);
-  if (shared < nnz_) names += (names.empty() ? "rows " : ", rows ") + share(nnz_ - shared);
-  return names;
+  const auto blocked = static_cast<std::int64_t>(blocked_.indices.size());
+  const auto share = [this](std::int64_t weights) { return (weights * 100 + nnz_ / 2) / nnz_; };
+  std::ostringstream names;
+  if (blocked < nnz_) names << "shared " << share(nnz_ - blocked) << '%';
+  if (blocked > 0 && blocked < nnz_) names << ", ";
+  if (blocked > 0) names << "blocked by " << blocked_.block_inputs << ' ' << share(blocked) << '%';
+  return names.str();
 }
 
 PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
-                       std::span<const float> bias, const Epilogue& epilogue) {
+                       std::span<const float> bias, const Epilogue& epilogue,
+                       const PackForm& form) {
   const LocalRows local = localize(rows, inputs);
   PackedLayer packed;
   packed.rows_ = local.rows();
@@ -65,7 +89,13 @@ PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> input
   packed.iso_ = local.iso;
   packed.epilogue_ = epilogue;
   packed.bias_.assign(bias.begin(), bias.end());
-  packed.tiled_ = pack_tiles(local, group_rows(local));
+  const Division division = divide(local, form);
+  packed.tiled_ = pack_tiles(local, division.groups);
+  const std::int64_t width =
+      form.block_inputs > 0
+          ? form.block_inputs
+          : choose_block_inputs(local.inputs, std::ssize(division.singles), division.single_nnz);
+  packed.blocked_ = pack_blocks(local, division.singles, width);
   return packed;
 }
 

@@ -15,6 +15,13 @@ namespace espalier::kernels {
 //   cost     O(nnz + cols / 64)
 std::vector<std::uint32_t> used_inputs(const CsrRows& rows);
 
+// How rows are packed; the default leaves it to the cost model. The result of spmm is the same for
+// every form: others serve tests and measurements.
+struct PackForm {
+  bool share = true;              // rows with the same inputs go into tiles
+  std::int64_t block_inputs = 0;  // inputs of a block for all other rows, 0: chosen
+};
+
 // A shard's rows of one layer, ready for spmm. Immutable.
 // Local input l stands for global input `inputs[l]` of the list it was packed with; since that
 // list ascends, a row's weights are still summed in ascending global order.
@@ -26,17 +33,24 @@ class PackedLayer {
   std::int64_t bytes() const noexcept;
   bool iso() const noexcept { return iso_; }
   // The kinds of block the rows went into with their share of the weights, for reports:
-  // "shared 100%", "shared 40%, rows 60%".
+  // "shared 100%", "shared 40%, blocked by 192 60%".
   std::string block_names() const;
 
+  // Cutting the rows at multiples of this keeps the blocks whole: ranges may be any, but a block
+  // that a range cuts through runs at about half speed.
+  std::int64_t row_granularity() const noexcept { return blocked_.parts.empty() ? 1 : kStripeRows; }
+
   const TiledRows& tiled() const noexcept { return tiled_; }
+  const BlockedRows& blocked() const noexcept { return blocked_; }
   std::span<const float> bias() const noexcept { return bias_; }
   const Epilogue& epilogue() const noexcept { return epilogue_; }
 
  private:
   friend PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
-                                std::span<const float> bias, const Epilogue& epilogue);
+                                std::span<const float> bias, const Epilogue& epilogue,
+                                const PackForm& form);
   TiledRows tiled_;
+  BlockedRows blocked_;
   std::vector<float> bias_;
   Epilogue epilogue_;
   std::int64_t rows_ = 0;
@@ -46,14 +60,15 @@ class PackedLayer {
 };
 
 // Packs `rows`: every stored zero is skipped, global indices become positions in `inputs`, rows
-// with the same inputs go into shared blocks.
+// with the same inputs go into shared tiles and the others into blocks of inputs.
 //   shapes   inputs ascending, holds every used input of rows; bias (rows), one value for all
 //            rows, or empty (none)
 //   throws   std::out_of_range if a used input is missing from `inputs`
 //   cost     O(nnz + cols + rows log rows); bytes of the result about those of `rows`
 //   exact    the result of spmm does not depend on the blocks chosen
 PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
-                       std::span<const float> bias, const Epilogue& epilogue);
+                       std::span<const float> bias, const Epilogue& epilogue,
+                       const PackForm& form = {});
 
 // True if inputs that are all zero give outputs that are all zero: then dead samples may be
 // dropped before this layer. Applies the real epilogue to zero sums, row by row.

@@ -9,6 +9,7 @@
 // after foreach_target.h
 #include <hwy/highway.h>
 
+#include "kernels/blocks-inl.hpp"
 #include "kernels/epilogue-inl.hpp"
 #include "kernels/tiles-inl.hpp"
 
@@ -22,6 +23,7 @@ void spmm_rows(const SpmmArgs& a) {
   } else {
     run_tiles(a, a.wide);
   }
+  run_blocks(a);
 }
 
 void finish_rows(float* panel, int64_t rows, const EpilogueArgs& e) {
@@ -72,6 +74,12 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.narrow = tiled.narrow.empty() ? nullptr : tiled.narrow.data();
   args.wide = tiled.wide.data();
   args.values = tiled.values.data();
+  const BlockedRows& blocked = layer.blocked();
+  args.parts = blocked.parts.data();
+  args.part_count = static_cast<std::int64_t>(blocked.parts.size());
+  args.pairs = blocked.pairs.data();
+  args.block_indices = blocked.indices.data();
+  args.block_values = blocked.values.data();
   args.iso = layer.iso();
   args.in = in;
   args.out = out;

@@ -13,8 +13,13 @@ struct SpmmArgs {
   std::int64_t tile_count = 0;
   const std::uint16_t* narrow = nullptr;  // indices of the tiles, one of the two is null
   const std::uint32_t* wide = nullptr;
-  const float* values = nullptr;
-  bool iso = false;
+  const float* values = nullptr;  // of the tiles
+  const BlockPart* parts = nullptr;
+  std::int64_t part_count = 0;
+  const RowPair* pairs = nullptr;
+  const std::uint16_t* block_indices = nullptr;
+  const float* block_values = nullptr;
+  bool iso = false;  // values of tiles and blocks are copies of one
   const float* in = nullptr;
   float* out = nullptr;
   std::int64_t row_begin = 0;

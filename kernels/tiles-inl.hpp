@@ -33,26 +33,6 @@ struct TileView {
   int64_t count;
 };
 
-// Bias and limits of kVectors sums of one row, stored; their bits are ORed into `seen`.
-template <int kVectors>
-HWY_INLINE void store_row(const SpmmArgs& a, const Vector* sums, float* out, int64_t row,
-                          BitsVector* seen) {
-  const Tag d;
-  const BitsTag du;
-  const size_t lanes = hn::Lanes(d);
-  const float bias = row_bias(a.epilogue, row);
-  const BiasMode mode = bias_mode(a.epilogue, bias);
-  const auto biases = hn::Set(d, bias);
-  const auto lower = hn::Set(d, a.epilogue.lower);
-  const auto upper = hn::Set(d, a.epilogue.upper);
-#pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) {
-    const auto y = limit(add_bias(d, sums[v], mode, biases), lower, upper);
-    hn::Store(y, d, out + static_cast<size_t>(v) * lanes);
-    seen[v] = hn::Or(seen[v], hn::BitCast(du, y));
-  }
-}
-
 // Columns [column, column + kVectors vectors) of a tile.
 template <int kHeight, int kVectors, class Index>
 HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Index* indices,
@@ -92,7 +72,7 @@ HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Inde
   for (int r = 0; r < kHeight; ++r) {
     float* out = a.out + static_cast<size_t>(tile.rows[r]) * kPanelWidth + column;
     if (straight) {
-      store_row<kVectors>(a, sums[r], out, tile.rows[r], seen);
+      store_row<kVectors>(a.epilogue, sums[r], out, tile.rows[r], seen);
     } else {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {

@@ -61,6 +61,19 @@ BOOST_AUTO_TEST_CASE(a_missing_input_is_named) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(rows_with_the_same_inputs_are_found) {
+  Random random(2);
+  const CsrRows rows = testing::grouped_rows(random, 64, 50, 16, 0.3);
+  BOOST_REQUIRE_GT(rows.nnz(), 100);
+  const auto shared = pack_layer(rows, testing::all_inputs(50), {}, {});
+  BOOST_TEST(shared.block_names() == "shared 100%");
+  BOOST_TEST(shared.row_granularity() == 1);
+  const auto apart = pack_layer(rows, testing::all_inputs(50), {}, {}, {false, 16});
+  BOOST_TEST(apart.block_names() == "blocked by 16 100%");
+  BOOST_TEST(apart.row_granularity() > 1);
+  BOOST_TEST(apart.nnz() == rows.nnz());
+}
+
 BOOST_AUTO_TEST_CASE(packing_is_not_larger_than_csr) {
   Random random(1);
   const CsrRows rows = testing::random_rows(random, 100, 300, 0.2);

@@ -24,6 +24,7 @@ struct Case {
   std::vector<float> bias;
   Epilogue epilogue;
   Floats in{0};
+  PackForm form{};
 };
 
 struct Result {
@@ -37,7 +38,8 @@ float bias_of(const Case& c, std::int64_t row) {
 
 // Runs a case in `pieces` row ranges.
 Result run(const Case& c, std::int64_t pieces = 1) {
-  const auto packed = pack_layer(c.rows, testing::all_inputs(c.rows.cols), c.bias, c.epilogue);
+  const auto packed =
+      pack_layer(c.rows, testing::all_inputs(c.rows.cols), c.bias, c.epilogue, c.form);
   Result result{Floats(packed.rows() * kPanelWidth, 7.0F), {}};
   for (std::int64_t p = 0; p < pieces; ++p) {
     spmm(packed, c.in.data(), result.out.data(), packed.rows() * p / pieces,
@@ -124,6 +126,12 @@ Epilogue random_epilogue(Random& random) {
   return e;
 }
 
+PackForm random_form(Random& random) {
+  constexpr std::array kWidths = {0, 0, 1, 3, 16, 50};
+  const int width = kWidths[static_cast<std::size_t>(random.below(kWidths.size()))];
+  return {random.coin() || random.coin(), width};
+}
+
 Case random_case(Random& random) {
   constexpr std::array kDensities = {0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0};
   const std::int64_t rows = random.below(20);
@@ -136,6 +144,7 @@ Case random_case(Random& random) {
   const std::int64_t kind = random.below(3);
   for (std::int64_t i = 0; i < (kind == 2 ? rows : kind); ++i) c.bias.push_back(random.symmetric());
   c.epilogue = random_epilogue(random);
+  c.form = random_form(random);
   c.in = testing::random_floats(random, cols * kPanelWidth);
   // Some samples are zero for every neuron, some neurons for every sample.
   for (std::int64_t i = 0; i < cols * kPanelWidth; ++i) {
@@ -192,6 +201,22 @@ BOOST_AUTO_TEST_CASE(fused_targets_agree_to_the_bit_and_so_do_row_splits) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(every_form_of_packing_gives_the_same_bits) {
+  Random random(9);
+  for (int number = 0; number < 1000; ++number) {
+    Case c = random_case(random);
+    for (const std::int64_t target : testing::single_targets()) {
+      const OnTarget guard(target);
+      c.form = {};
+      const Result usual = run(c);
+      c.form = random_form(random);
+      const Result other = run(c, 1 + random.below(4));
+      BOOST_CHECK(same_bits(usual.out, other.out));
+      BOOST_CHECK(usual.alive == other.alive);
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_sample_does_not_depend_on_its_column) {
   Random random(3);
   for (int number = 0; number < 300; ++number) {
@@ -244,7 +269,10 @@ BOOST_AUTO_TEST_CASE(a_larger_layer_matches_to_the_bit) {
     c.in = testing::random_floats(random, 1100 * kPanelWidth);
     for (const std::int64_t target : testing::single_targets()) {
       const OnTarget guard(target);
-      for (const std::int64_t pieces : {1, 2, 13, 300}) check_case(c, run(c, pieces), 0);
+      for (const std::int64_t width : {0, 100, 128, 512, 4096}) {
+        c.form.block_inputs = width;
+        for (const std::int64_t pieces : {1, 2, 13, 300}) check_case(c, run(c, pieces), 0);
+      }
     }
   }
 }

@@ -1,0 +1,197 @@
+// Rows with inputs of their own, two at a time inside a block of inputs, for each SIMD target.
+#if defined(ESPALIER_KERNELS_BLOCKS_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef ESPALIER_KERNELS_BLOCKS_INL
+#undef ESPALIER_KERNELS_BLOCKS_INL
+#else
+#define ESPALIER_KERNELS_BLOCKS_INL
+#endif
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include "kernels/epilogue-inl.hpp"
+#include "kernels/spmm_args.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace espalier::kernels {
+namespace HWY_NAMESPACE {
+
+// Where a pair's weights lie, and the block they belong to.
+struct PairView {
+  const uint16_t* indices;
+  const float* values;
+  int64_t value_step;  // 1, or 0 where one value serves for all
+  const float* in;     // the block's slice of the panel
+  bool opens, closes;
+};
+
+constexpr int kPairVectors = 4;
+
+// A row's sums so far; zero in its first block.
+HWY_INLINE void load_sums(const float* out, bool opens, Vector* sums) {
+  const Tag d;
+#pragma GCC unroll 4
+  for (int v = 0; v < kPairVectors; ++v) {
+    sums[v] = opens ? hn::Zero(d) : hn::Load(d, out + static_cast<size_t>(v) * hn::Lanes(d));
+  }
+}
+
+// The sums so far, or in the row's last block the outputs.
+HWY_INLINE void store_sums(const SpmmArgs& a, bool closes, const Vector* sums, int64_t row,
+                           size_t column) {
+  const Tag d;
+  const BitsTag du;
+  const size_t lanes = hn::Lanes(d);
+  float* out = a.out + row * kPanelWidth + column;
+  if (!closes || a.epilogue.curve != 0) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kPairVectors; ++v) {
+      hn::Store(sums[v], d, out + static_cast<size_t>(v) * lanes);
+    }
+    return;
+  }
+  BitsVector seen[kPairVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kPairVectors; ++v) {
+    seen[v] = hn::LoadU(du, a.bits + column + static_cast<size_t>(v) * lanes);
+  }
+  store_row<kPairVectors>(a.epilogue, sums, out, row, seen);
+#pragma GCC unroll 4
+  for (int v = 0; v < kPairVectors; ++v) {
+    hn::StoreU(seen[v], du, a.bits + column + static_cast<size_t>(v) * lanes);
+  }
+}
+
+HWY_INLINE void add_weight(float value, const float* x, Vector* sums) {
+  const Tag d;
+  const auto weight = hn::Set(d, value);
+#pragma GCC unroll 4
+  for (int v = 0; v < kPairVectors; ++v) {
+    sums[v] = hn::MulAdd(weight, hn::Load(d, x + static_cast<size_t>(v) * hn::Lanes(d)), sums[v]);
+  }
+}
+
+// Both rows of a pair: eight chains keep two multiply-add ports busy where four do not.
+HWY_INLINE void pair_columns(const SpmmArgs& a, const PairView& view, const RowPair& pair,
+                             size_t column) {
+  Vector first[kPairVectors];
+  Vector second[kPairVectors];
+  load_sums(a.out + size_t{pair.rows[0]} * kPanelWidth + column, view.opens, first);
+  load_sums(a.out + size_t{pair.rows[1]} * kPanelWidth + column, view.opens, second);
+  const float* in = view.in + column;
+  const uint16_t* i = view.indices;
+  const float* w = view.values;
+  for (uint32_t k = 0; k < pair.common; ++k) {
+    add_weight(w[0], in + size_t{i[0]} * kPanelWidth, first);
+    add_weight(w[1], in + size_t{i[1]} * kPanelWidth, second);
+    i += 2;
+    w += 2 * view.value_step;
+  }
+  for (uint32_t k = 0; k < pair.tail; ++k) {
+    add_weight(*w, in + size_t{i[k]} * kPanelWidth, second);
+    w += view.value_step;
+  }
+  store_sums(a, view.closes, first, pair.rows[0], column);
+  store_sums(a, view.closes, second, pair.rows[1], column);
+}
+
+// One row of a pair: where a range cuts through, or where there is no partner.
+HWY_INLINE void single_columns(const SpmmArgs& a, const PairView& view, const RowPair& pair,
+                               int which, size_t column) {
+  Vector sums[kPairVectors];
+  load_sums(a.out + size_t{pair.rows[which]} * kPanelWidth + column, view.opens, sums);
+  const float* in = view.in + column;
+  const uint16_t* i = view.indices + which;
+  const float* w = view.values + which * view.value_step;
+  for (uint32_t k = 0; k < pair.common; ++k) {
+    add_weight(*w, in + size_t{*i} * kPanelWidth, sums);
+    i += 2;
+    w += 2 * view.value_step;
+  }
+  i = view.indices + size_t{2} * pair.common;
+  w = view.values + int64_t{2} * pair.common * view.value_step;
+  for (uint32_t k = 0; which == 1 && k < pair.tail; ++k) {
+    add_weight(*w, in + size_t{i[k]} * kPanelWidth, sums);
+    w += view.value_step;
+  }
+  store_sums(a, view.closes, sums, pair.rows[which], column);
+}
+
+HWY_INLINE void finish_curve(const SpmmArgs& a, const PairView& view, int64_t row) {
+  if (!view.closes || a.epilogue.curve == 0) return;
+  finish_row(a.out + row * kPanelWidth, a.epilogue, row);
+  or_row_bits(a.out + row * kPanelWidth, a.bits);
+}
+
+HWY_NOINLINE void run_pair(const SpmmArgs& a, const PairView& view, const RowPair& pair) {
+  const size_t step = kPairVectors * hn::Lanes(Tag());
+  for (size_t column = 0; column < kPanelWidth; column += step) {
+    pair_columns(a, view, pair, column);
+  }
+  finish_curve(a, view, pair.rows[0]);
+  finish_curve(a, view, pair.rows[1]);
+}
+
+HWY_NOINLINE void run_singles(const SpmmArgs& a, const PairView& view, const RowPair& pair) {
+  const size_t step = kPairVectors * hn::Lanes(Tag());
+  for (int which = 0; which < 2; ++which) {
+    const int64_t row = pair.rows[which];
+    if (pair.rows[which] == kNoRow || row < a.row_begin || row >= a.row_end) continue;
+    for (size_t column = 0; column < kPanelWidth; column += step) {
+      single_columns(a, view, pair, which, column);
+    }
+    finish_curve(a, view, row);
+  }
+}
+
+// The rows of a part are sorted by count, so their sums lie where no hardware looks ahead. Only a
+// part's first pair may lack a row, and that one is never fetched ahead.
+HWY_INLINE void fetch_sums(const SpmmArgs& a, const RowPair& pair) {
+  for (int r = 0; r < 2; ++r) {
+    const float* out = a.out + size_t{pair.rows[r]} * kPanelWidth;
+    hwy::Prefetch(out);
+    hwy::Prefetch(out + 16);
+    hwy::Prefetch(out + 32);
+    hwy::Prefetch(out + 48);
+  }
+}
+
+HWY_INLINE void run_part_of_rows(const SpmmArgs& a, const BlockPart& part) {
+  constexpr int64_t kAhead = 2;
+  const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
+  const int64_t step = a.iso ? 0 : 1;
+  PairView view = {a.block_indices + part.first_weight,
+                   a.block_values + part.first_weight * step,
+                   step,
+                   a.in + part.first_input * kPanelWidth,
+                   part.opens,
+                   part.closes};
+  for (int64_t p = part.pair_begin; p < part.pair_end; ++p) {
+    const RowPair& pair = a.pairs[p];
+    if (!part.opens && p + kAhead < part.pair_end) fetch_sums(a, a.pairs[p + kAhead]);
+    const bool inside = whole || (pair.rows[0] >= a.row_begin && pair.rows[0] < a.row_end &&
+                                  pair.rows[1] >= a.row_begin && pair.rows[1] < a.row_end);
+    if (inside && pair.rows[0] != kNoRow) {
+      run_pair(a, view, pair);
+    } else {
+      run_singles(a, view, pair);
+    }
+    const int64_t weights = int64_t{2} * pair.common + pair.tail;
+    view.indices += weights;
+    view.values += weights * step;
+  }
+}
+
+HWY_INLINE void run_blocks(const SpmmArgs& a) {
+  for (int64_t p = 0; p < a.part_count; ++p) {
+    const BlockPart& part = a.parts[p];
+    if (part.row_begin >= a.row_end || part.row_end <= a.row_begin) continue;
+    run_part_of_rows(a, part);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace espalier::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard per target
