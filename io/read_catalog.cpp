@@ -18,7 +18,8 @@ constexpr double kWalkSeconds = 150;
 struct Signature {
   std::string_view bytes, name;
 };
-constexpr std::array<Signature, 7> kForeign = {{
+constexpr std::array<Signature, 8> kForeign = {{
+    {"\x89HDF", "one with a damaged signature (as by a transfer in text mode)"},
     {"\x1f\x8b", "gzip data, unpack it first"},
     {"PK\x03\x04", "a zip archive (or .npz)"},
     {"\x93NUMPY", "a NumPy array"},
@@ -40,7 +41,7 @@ std::string looks_like(std::string_view head) {
     }
   }
   const bool printable = std::all_of(head.begin(), head.end(), [](unsigned char c) {
-    return std::isprint(c) != 0 || std::isspace(c) != 0 || c >= 0x80;
+    return std::isprint(c) != 0 || std::isspace(c) != 0;
   });
   return text(printable ? "text, starting with " : "a file that starts with ", quoted(head, 16));
 }
