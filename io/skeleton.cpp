@@ -196,4 +196,8 @@ void Skeleton::add_dataset(const std::string& path, ElementType type,
   catalog_.datasets[path] = Dataset{path, type, std::move(shape), std::nullopt, false};
 }
 
+void Skeleton::build(const std::string& file, bool compress) const {
+  Builder(catalog_, file, compress).build();
+}
+
 }  // namespace espalier::io

@@ -48,6 +48,11 @@ struct Slab {
   std::int64_t row_bytes = 1;
 };
 
+// What one collective write of one rank needs.
+struct Selection {
+  H5Handle in_file, in_memory, transfer, type;
+};
+
 }  // namespace
 
 std::string job_digest(const Provenance& provenance) {
@@ -80,9 +85,8 @@ struct StagedFile::State {
   void build();
   void open();
   Slab check_slab(int handle, std::int64_t first, std::span<const std::byte> bytes) const;
-  H5Handle open_dataset(const Dataset& dataset) const;
-  void write_rows(const H5Handle& target, const Dataset& dataset, const Slab& slab,
-                  const std::byte* bytes) const;
+  Selection select(const H5Handle& target, const Dataset& dataset, const Slab& slab) const;
+  void write_rows(const Dataset& dataset, const Slab& slab, const std::byte* bytes) const;
   void close();
   void write_table(std::span<const std::uint32_t> table) const;
   void check_written() const;
@@ -170,49 +174,13 @@ Slab StagedFile::State::check_slab(int handle, std::int64_t first,
   return slab;
 }
 
-H5Handle StagedFile::State::open_dataset(const Dataset& dataset) const {
-  H5Handle opened(H5Dopen2(file, dataset.path.c_str(), H5P_DEFAULT));
-  std::optional<Failure> failure;
-  if (!opened) {
-    failure = {ExitStatus::kIoFailed,
-               text("opening ", dataset.path, " in ", part_name(), ": ", h5_reason())};
-  }
-  agree(*comm, "opening an array", failure);
-  return opened;
-}
-
 // One round of collective writing; every rank calls, those without rows too.
-void StagedFile::State::write_rows(const H5Handle& target, const Dataset& dataset, const Slab& slab,
+void StagedFile::State::write_rows(const Dataset& dataset, const Slab& slab,
                                    const std::byte* bytes) const {
-  struct Selection {
-    H5Handle in_file, in_memory, transfer, type;
-  };
-  const Selection selection = locally(*comm, "selecting rows", [&] {
-    const auto own = [&](hid_t id) {
-      return own_h5(id, ExitStatus::kIoFailed, "writing", part_name());
-    };
-    const auto check = [&](herr_t code) {
-      check_h5(code, ExitStatus::kIoFailed, "writing", part_name());
-    };
-    Selection made{own(H5Dget_space(target.get())),
-                   {},
-                   own(H5Pcreate(H5P_DATASET_XFER)),
-                   h5_type(dataset.type)};
-    std::vector<hsize_t> start(dataset.shape.size(), 0);
-    std::vector<hsize_t> count(dataset.shape.begin(), dataset.shape.end());
-    start[0] = static_cast<hsize_t>(slab.first_row);
-    count[0] = static_cast<hsize_t>(slab.rows);
-    made.in_memory = own(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr));
-    if (slab.rows == 0) {
-      check(H5Sselect_none(made.in_file.get()));
-      check(H5Sselect_none(made.in_memory.get()));
-    } else {
-      check(H5Sselect_hyperslab(made.in_file.get(), H5S_SELECT_SET, start.data(), nullptr,
-                                count.data(), nullptr));
-    }
-    check(H5Pset_dxpl_mpio(made.transfer.get(), H5FD_MPIO_COLLECTIVE));
-    return made;
-  });
+  // Opening may allocate chunks, which all ranks do together.
+  const H5Handle target(H5Dopen2(file, dataset.path.c_str(), H5P_DEFAULT));
+  const Selection selection =
+      locally(*comm, "selecting rows", [&] { return select(target, dataset, slab); });
   const std::byte nothing{};
   const herr_t code = H5Dwrite(target.get(), selection.type.get(), selection.in_memory.get(),
                                selection.in_file.get(), selection.transfer.get(),
@@ -223,6 +191,34 @@ void StagedFile::State::write_rows(const H5Handle& target, const Dataset& datase
                text("writing ", dataset.path, " to ", part_name(), ": ", h5_reason())};
   }
   agree(*comm, "writing an array", failure);
+}
+
+Selection StagedFile::State::select(const H5Handle& target, const Dataset& dataset,
+                                    const Slab& slab) const {
+  const auto own = [&](hid_t id) {
+    return own_h5(id, ExitStatus::kIoFailed, "writing", part_name());
+  };
+  const auto check = [&](herr_t code) {
+    check_h5(code, ExitStatus::kIoFailed, "writing", part_name());
+  };
+  check(target ? 0 : -1);
+  Selection selection{
+      own(H5Dget_space(target.get())), {}, own(H5Pcreate(H5P_DATASET_XFER)), h5_type(dataset.type)};
+  std::vector<hsize_t> start(dataset.shape.size(), 0);
+  std::vector<hsize_t> count(dataset.shape.begin(), dataset.shape.end());
+  start[0] = static_cast<hsize_t>(slab.first_row);
+  count[0] = static_cast<hsize_t>(slab.rows);
+  selection.in_memory =
+      own(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr));
+  if (slab.rows == 0) {
+    check(H5Sselect_none(selection.in_file.get()));
+    check(H5Sselect_none(selection.in_memory.get()));
+  } else {
+    check(H5Sselect_hyperslab(selection.in_file.get(), H5S_SELECT_SET, start.data(), nullptr,
+                              count.data(), nullptr));
+  }
+  check(H5Pset_dxpl_mpio(selection.transfer.get(), H5FD_MPIO_COLLECTIVE));
+  return selection;
 }
 
 void StagedFile::State::close() {
@@ -316,19 +312,21 @@ void StagedFile::write(int dataset, std::int64_t first, std::span<const std::byt
                     first * state.dataset(dataset).type.bytes, bytes);
     return slab;
   });
-  const std::int64_t round_rows =
-      std::max<std::int64_t>(1, state.options.round_bytes / whole.row_bytes);
-  const std::int64_t rounds = state.comm->max((whole.rows + round_rows - 1) / round_rows);
-  if (rounds == 0) {
+  const Dataset& target = state.dataset(dataset);
+  if (target.count() == 0) {
     return;
   }
-  const Dataset& target = state.dataset(dataset);
-  const H5Handle opened = state.open_dataset(target);
+  const std::int64_t round_rows =
+      std::max<std::int64_t>(1, state.options.round_bytes / whole.row_bytes);
+  // Whether one round does is known without asking the others if all of it fits.
+  const std::int64_t rounds = target.bytes() <= state.options.round_bytes
+                                  ? 1
+                                  : state.comm->max((whole.rows + round_rows - 1) / round_rows);
   for (std::int64_t round = 0; round < rounds; ++round) {
     const std::int64_t done = std::min(round * round_rows, whole.rows);
     const Slab slab{whole.first_row + done, std::min(round_rows, whole.rows - done),
                     whole.row_bytes};
-    state.write_rows(opened, target, slab, bytes.data() + done * whole.row_bytes);
+    state.write_rows(target, slab, bytes.data() + done * whole.row_bytes);
   }
   state.bytes_written += std::ssize(bytes);
 }
