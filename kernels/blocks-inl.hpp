@@ -156,29 +156,61 @@ HWY_INLINE void fetch_sums(const SpmmArgs& a, const RowPair& pair) {
   }
 }
 
-HWY_INLINE void run_part_of_rows(const SpmmArgs& a, const BlockPart& part) {
-  constexpr int64_t kAhead = 2;
-  const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
+HWY_INLINE PairView first_view(const SpmmArgs& a, const BlockPart& part) {
   const int64_t step = a.iso ? 0 : 1;
-  PairView view = {a.block_indices + part.first_weight,
-                   a.block_values + part.first_weight * step,
-                   step,
-                   a.in + part.first_input * kPanelWidth,
-                   part.opens,
-                   part.closes};
+  return {a.block_indices + part.first_weight,
+          a.block_values + part.first_weight * step,
+          step,
+          a.in + part.first_input * kPanelWidth,
+          part.opens,
+          part.closes};
+}
+
+// Any part and any range.
+HWY_NOINLINE void run_part_with_care(const SpmmArgs& a, const BlockPart& part) {
+  PairView view = first_view(a, part);
   for (int64_t p = part.pair_begin; p < part.pair_end; ++p) {
     const RowPair& pair = a.pairs[p];
-    if (!part.opens && p + kAhead < part.pair_end) fetch_sums(a, a.pairs[p + kAhead]);
-    const bool inside = whole || (pair.rows[0] >= a.row_begin && pair.rows[0] < a.row_end &&
-                                  pair.rows[1] >= a.row_begin && pair.rows[1] < a.row_end);
-    if (inside && pair.rows[0] != kNoRow) {
+    const bool inside = pair.rows[0] != kNoRow && pair.rows[0] >= a.row_begin &&
+                        pair.rows[0] < a.row_end && pair.rows[1] >= a.row_begin &&
+                        pair.rows[1] < a.row_end;
+    if (inside) {
       run_pair(a, view, pair);
     } else {
       run_singles(a, view, pair);
     }
     const int64_t weights = int64_t{2} * pair.common + pair.tail;
     view.indices += weights;
-    view.values += weights * step;
+    view.values += weights * view.value_step;
+  }
+}
+
+// A part that lies inside the range and does not close its rows: nearly all the work of a large
+// layer, so everything that a pair needs stays in registers.
+template <bool kOpens, int kStep>
+HWY_NOINLINE void run_whole_part(const SpmmArgs& a, const BlockPart& part) {
+  constexpr int64_t kAhead = 2;
+  const size_t step = kPairVectors * hn::Lanes(Tag());
+  const RowPair* pair = a.pairs + part.pair_begin;
+  const RowPair* const end = a.pairs + part.pair_end;
+  const PairView start = first_view(a, part);
+  const uint16_t* indices = start.indices;
+  const float* values = start.values;
+  if (pair->rows[0] == kNoRow) {
+    run_singles(a, start, *pair);
+    indices += pair->tail;
+    values += int64_t{kStep} * pair->tail;
+    ++pair;
+  }
+  for (; pair < end; ++pair) {
+    if (!kOpens && end - pair > kAhead) fetch_sums(a, pair[kAhead]);
+    const PairView view = {indices, values, kStep, start.in, kOpens, false};
+    for (size_t column = 0; column < kPanelWidth; column += step) {
+      pair_columns(a, view, *pair, column);
+    }
+    const int64_t weights = int64_t{2} * pair->common + pair->tail;
+    indices += weights;
+    values += kStep * weights;
   }
 }
 
@@ -186,7 +218,14 @@ HWY_INLINE void run_blocks(const SpmmArgs& a) {
   for (int64_t p = 0; p < a.part_count; ++p) {
     const BlockPart& part = a.parts[p];
     if (part.row_begin >= a.row_end || part.row_end <= a.row_begin) continue;
-    run_part_of_rows(a, part);
+    const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
+    if (!whole || part.closes) {
+      run_part_with_care(a, part);
+    } else if (part.opens) {
+      a.iso ? run_whole_part<true, 0>(a, part) : run_whole_part<true, 1>(a, part);
+    } else {
+      a.iso ? run_whole_part<false, 0>(a, part) : run_whole_part<false, 1>(a, part);
+    }
   }
 }
 

@@ -97,9 +97,10 @@ void drop_zeros(CsrRows& rows) {
   RowFilter::apply(rows, [&](std::int64_t k) { return rows.value(k) != 0; });
 }
 
-void keep_from(CsrRows& rows, float least) {
-  RowFilter::apply(
-      rows, [&](std::int64_t k) { return rows.value(k) != 0 && std::abs(rows.value(k)) >= least; });
+void keep_from(CsrRows& rows, double least) {
+  RowFilter::apply(rows, [&](std::int64_t k) {
+    return rows.value(k) != 0 && std::abs(static_cast<double>(rows.value(k))) >= least;
+  });
 }
 
 void keep_above(CsrRows& rows, std::span<const std::uint32_t> keys, Cut cut) {

@@ -37,7 +37,7 @@ class RowFilter {
 // Leaves out stored zeros.
 void drop_zeros(CsrRows& rows);
 // Keeps the weights with |w| >= least.
-void keep_from(CsrRows& rows, float least);
+void keep_from(CsrRows& rows, double least);
 // Keeps weights with a key above cut.key, and the first cut.equals of those equal to it.
 //   shapes   keys (nnz)
 void keep_above(CsrRows& rows, std::span<const std::uint32_t> keys, Cut cut);
