@@ -99,13 +99,16 @@ std::optional<double> read_duration(std::string_view spelled) {
 }
 
 std::string grouped(std::int64_t number) {
-  std::string digits = std::to_string(number);
-  const std::size_t sign = number < 0 ? 1 : 0;
-  for (std::size_t at = digits.size(); at > sign + 3;) {
-    at -= 3;
-    digits.insert(at, ",");
+  const std::string digits = std::to_string(number);
+  std::string spelled;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    const std::size_t left = digits.size() - i;
+    if (left % 3 == 0 && i > 0 && digits[i - 1] != '-') {
+      spelled += ',';
+    }
+    spelled += digits[i];
   }
-  return digits;
+  return spelled;
 }
 
 std::string spelled_bytes(std::int64_t bytes) {
