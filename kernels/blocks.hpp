@@ -55,8 +55,8 @@ struct BlockPart {
 struct BlockedRows {
   std::vector<BlockPart> parts;
   std::vector<RowPair> pairs;
-  std::vector<std::uint16_t> indices;
-  std::vector<float> values;  // where all are equal, two copies of the one
+  std::vector<std::uint16_t> indices;  // of a pair alternating; little-endian loads take both
+  std::vector<float> values;           // where all are equal, two copies of the one
   std::int64_t block_inputs = 0;
 };
 

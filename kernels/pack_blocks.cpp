@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <utility>
 
@@ -7,6 +8,8 @@
 
 namespace espalier::kernels {
 namespace {
+
+static_assert(std::endian::native == std::endian::little, "pairs of indices are loaded as one");
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
