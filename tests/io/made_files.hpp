@@ -51,11 +51,13 @@ struct Storage {
 // A file under construction; complete when this goes out of scope.
 class MadeFile {
  public:
-  explicit MadeFile(const std::string& path, hid_t creation = H5P_DEFAULT) {
-    const hid_t access = good(H5Pcreate(H5P_FILE_ACCESS));
-    good(H5Pset_fclose_degree(access, H5F_CLOSE_STRONG));  // whatever a test left open
-    id_ = good(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access));
-    H5Pclose(access);
+  // `access` is closed here; not given, the library's defaults hold.
+  explicit MadeFile(const std::string& path, hid_t creation = H5P_DEFAULT,
+                    hid_t access = H5I_INVALID_HID) {
+    const hid_t list = access >= 0 ? access : good(H5Pcreate(H5P_FILE_ACCESS));
+    good(H5Pset_fclose_degree(list, H5F_CLOSE_STRONG));  // whatever a test left open
+    id_ = good(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, list));
+    H5Pclose(list);
   }
   ~MadeFile() { H5Fclose(id_); }
   MadeFile(const MadeFile&) = delete;
