@@ -59,6 +59,7 @@ boost::program_options::options_description common_options();
 Job import_job();
 Job export_job();
 Job generate_job();
+Job prune_job();
 Job infer_job();
 Job inspect_job();
 Job verify_job();

@@ -124,7 +124,7 @@ BOOST_AUTO_TEST_CASE(iso_rows_stay_iso) {
   BOOST_TEST(rows.iso);
   BOOST_TEST(rows.values.size() == 1U);
   BOOST_TEST(static_cast<std::int64_t>(rows.indices.size()) == rows.nnz());
-  keep_from(rows, 2.0F);
+  keep_from(rows, 2);
   BOOST_TEST(rows.nnz() == 0);
 }
 
@@ -135,9 +135,9 @@ BOOST_AUTO_TEST_CASE(threshold_keeps_equals_and_no_zeros) {
   rows.indices = {0, 1, 2, 3};
   rows.values = {0.5F, -0.5F, 0.0F, 0.25F};
   CsrRows all = rows;
-  keep_from(rows, 0.5F);
+  keep_from(rows, 0.5);
   BOOST_TEST((entries_of(rows) == Entries{{{0, 0}, 0.5F}, {{0, 1}, -0.5F}}));
-  keep_from(all, 0.0F);
+  keep_from(all, 0);
   BOOST_TEST(all.nnz() == 3);
 }
 

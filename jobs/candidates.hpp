@@ -1,0 +1,94 @@
+// Weights that may stay, waiting until it is known which of them do.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "framework/comm.hpp"
+#include "io/side_file.hpp"
+#include "jobs/pieces.hpp"
+#include "jobs/weight_source.hpp"
+#include "kernels/select.hpp"
+
+namespace espalier::jobs {
+
+// How the candidates of a layer are decided on. Layers with the same group share the equals of one
+// cut, in the order of (layer, row, column).
+struct LayerVerdict {
+  std::int64_t group = -1;  // -1: everything stays
+  kernels::Cut cut;
+  std::function<float(float)> change;  // of a weight that stays, never to 0; may be empty
+};
+
+// What became of a layer, on all ranks.
+struct LayerOutcome {
+  std::int64_t kept = 0;
+  double removed_squares = 0;  // sum of squares of what went; its last bits depend on ranks
+  std::optional<float> iso;    // the one value of all that stay
+};
+
+// This rank's pieces.
+class Candidates {
+ public:
+  // `folder` takes what does not fit into `kept_bytes`. Borrows `pieces`.
+  Candidates(const Pieces& pieces, const std::string& folder, std::int64_t kept_bytes);
+
+  // Puts in this rank's piece of (layer, round). Any order, each once.
+  //   where    local
+  void append(std::int64_t layer, std::int64_t round, const KeyedRows& keyed,
+              double removed_squares);
+
+  // Decides on everything, once.
+  //   where    collective over `comm`; counts are all that is exchanged
+  //   exact    independent of ranks and pieces, removed_squares excepted
+  std::vector<LayerOutcome> settle(const Comm& comm, std::vector<LayerVerdict> verdicts);
+
+  // What stays of a piece, once all is settled; values spelled as `outcomes` say.
+  //   where    local
+  kernels::CsrRows read(std::int64_t layer, std::int64_t round, const LayerOutcome& outcome) const;
+
+ private:
+  struct Piece {
+    std::int64_t position = 0;
+    std::int64_t rows = 0, nnz = 0, keys = 0, first_row = 0, cols = 0;
+    bool iso = false;
+    double removed_squares = 0;
+    std::int64_t equals = 0;  // how many of those equal to the cut stay
+  };
+  // Least and largest of some values, as bits.
+  struct Spread {
+    std::int64_t low = INT64_C(1) << 32, high = -1;
+    void add(float value);
+  };
+  // What a piece holds above and at the cut.
+  struct Tally {
+    std::int64_t above = 0, equal = 0;
+    Spread values, equal_values;
+    double below_squares = 0, equal_squares = 0;
+  };
+
+  KeyedRows fetch(const Piece& piece) const;
+  static Tally tally(const KeyedRows& keyed, const LayerVerdict& verdict);
+  void share_equals(const Comm& comm, const std::vector<Tally>& tallies);
+  Spread spread_of(std::int64_t layer, const Piece& piece) const;
+  kernels::CsrRows decide(std::int64_t layer, const Piece& piece) const;
+  template <typename Use>
+  void for_each_piece(Use&& use) const {
+    for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
+      for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
+        use(layer, static_cast<std::size_t>(pieces_.number(layer, round)));
+      }
+    }
+  }
+
+  const Pieces& pieces_;
+  io::SideFile file_;
+  std::vector<Piece> mine_;  // by number
+  std::vector<LayerVerdict> verdicts_;
+};
+
+}  // namespace espalier::jobs

@@ -1,0 +1,64 @@
+// What `espalier prune` is asked to do.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/network_file.hpp"
+#include "jobs/options.hpp"
+#include "kernels/prox.hpp"
+
+namespace espalier::jobs {
+
+enum class PruneMethod { kMagnitude, kThreshold, kRandom, kL1, kLp, kNm, kMask, kScores };
+// Among which weights the largest are looked for.
+enum class PruneScope { kGlobal, kLayer, kRow };
+enum class PruneProfile { kNone, kUniform, kErk, kList };
+
+struct PruneSettings {
+  PruneMethod method = PruneMethod::kMagnitude;
+  PruneScope scope = PruneScope::kGlobal;
+  PruneProfile profile = PruneProfile::kNone;
+  // Of these at most one is there.
+  std::optional<double> sparsity, threshold;
+  std::optional<std::int64_t> keep;
+  std::vector<double> sparsities;  // of a listed profile, one a layer
+  kernels::Penalty penalty = kernels::Penalty::kL1;
+  std::int64_t keep_n = 0, of_m = 0;
+  bool probabilistic = false;
+  std::uint64_t seed = 0;
+  std::string exclude;  // a regular expression, empty for none
+  std::string file;     // of masks or scores
+  io::MatrixFormat layout = io::MatrixFormat::kCsr;
+
+  bool shrinks() const noexcept { return method == PruneMethod::kL1 || method == PruneMethod::kLp; }
+  // Whether weights of different rows compete, so that counts decide.
+  bool selects() const noexcept;
+};
+
+//   throws   SharedError(kUsage, kBadConfig) naming the option, if it is malformed, missing, or
+//   goes
+//            against the method
+PruneSettings prune_settings(const Options& options);
+// What of it matters for the result; the file counts by its content, as an input.
+nlohmann::json canonical_options(const PruneSettings& settings);
+
+// What is decided together: which layers, and how many of their weights stay.
+struct PruneGroup {
+  std::vector<std::int64_t> layers;  // ascending
+  std::int64_t keep = 0;
+};
+struct PruneTargets {
+  std::vector<bool> excluded;      // by layer: carried over as they are
+  std::vector<PruneGroup> groups;  // none if each row decides alone
+};
+
+//   where    pure
+//   throws   Error(kUsage) if a list has another length than the network, if the regular expression
+//            is malformed, or if it excludes every layer
+PruneTargets prune_targets(const PruneSettings& settings, const io::Network& network);
+
+}  // namespace espalier::jobs
