@@ -55,21 +55,25 @@ LocalRows localize(const CsrRows& rows, std::span<const std::uint32_t> inputs) {
   local.inputs = static_cast<std::int64_t>(inputs.size());
   local.iso = rows.iso;
   local.pointers.reserve(at(rows.rows() + 1));
-  local.indices.reserve(at(rows.nnz()));
-  local.values.reserve(rows.iso ? 1 : at(rows.nnz()));
-  if (rows.iso && rows.nnz() > 0) local.values.push_back(rows.value(0));
+  local.indices.resize(at(rows.nnz()));
+  local.values.resize(rows.iso ? 0 : at(rows.nnz()));
+  std::int64_t kept = 0;
   for (std::int64_t row = 0; row < rows.rows(); ++row) {
     for (std::int64_t k = rows.pointers[at(row)]; k < rows.pointers[at(row + 1)]; ++k) {
       const float value = rows.value(k);
-      if (value == 0) continue;
       const std::uint32_t column = rows.indices[at(k)];
       const std::uint32_t index = column < position.size() ? position[column] : kUnused;
-      if (index == kUnused) throw_missing(rows, row, column);
-      local.indices.push_back(index);
-      if (!rows.iso) local.values.push_back(value);
+      if (index == kUnused && value != 0) throw_missing(rows, row, column);
+      // Written always and kept only where not zero: no branch for the processor to guess.
+      local.indices[at(kept)] = index;
+      if (!rows.iso) local.values[at(kept)] = value;
+      kept += value != 0 ? 1 : 0;
     }
-    local.pointers.push_back(static_cast<std::int64_t>(local.indices.size()));
+    local.pointers.push_back(kept);
   }
+  local.indices.resize(at(kept));
+  if (!rows.iso) local.values.resize(at(kept));
+  if (rows.iso && kept > 0) local.values.push_back(rows.value(0));
   return local;
 }
 

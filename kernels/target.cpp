@@ -65,7 +65,9 @@ HWY_AFTER_NAMESPACE();
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <iterator>
 #include <stdexcept>
+#include <vector>
 
 namespace espalier::kernels {
 
@@ -107,20 +109,22 @@ double measure_fma_peak() {
   for (std::size_t i = 0; i < kFmaChains; ++i) starts[i] = 1.0F / static_cast<float>(i + 2);
   float sink = 0;
   HWY_DYNAMIC_DISPATCH(fma_rounds)(kRounds, starts.data(), &sink);  // wakes the wide units up
-  double best = 0;
+  std::vector<double> rates;
   const auto start = Clock::now();
   auto now = start;
-  // The best of many short stretches: what others do on the machine only ever slows one down.
   while (std::chrono::duration<double>(now - start).count() < kSeconds) {
     const auto begin = now;
     const auto lanes =
         static_cast<double>(HWY_DYNAMIC_DISPATCH(fma_rounds)(kRounds, starts.data(), &sink));
     now = Clock::now();
     const double seconds = std::chrono::duration<double>(now - begin).count();
-    if (seconds > 0)
-      best = std::max(best, kRounds * static_cast<double>(kFmaChains) * lanes / seconds);
+    if (seconds > 0) rates.push_back(kRounds * static_cast<double>(kFmaChains) * lanes / seconds);
   }
-  return sink > 0 ? best : 0;
+  if (rates.empty() || sink <= 0) return 0;
+  // The median of many short stretches: neither one that another process interrupted, nor one
+  // that the clock ran ahead in for a moment.
+  std::ranges::nth_element(rates, rates.begin() + std::ssize(rates) / 2);
+  return rates[rates.size() / 2];
 }
 
 }  // namespace espalier::kernels
