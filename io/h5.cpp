@@ -1,5 +1,7 @@
 #include "io/h5.hpp"
 
+#include <algorithm>
+
 namespace espalier::io {
 namespace {
 
@@ -8,6 +10,7 @@ herr_t take_first(unsigned /*depth*/, const H5E_error2_t* entry, void* result) {
   auto& reason = *static_cast<std::string*>(result);
   if (reason.empty() && entry->desc != nullptr) {
     reason = entry->desc;
+    std::replace(reason.begin(), reason.end(), '\n', ' ');
   }
   return 0;
 }

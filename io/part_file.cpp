@@ -31,16 +31,6 @@ constexpr int kTries = 10;
                  : std::string("the file system refuses them")));
 }
 
-// Where the file system cannot set room aside, what is free now has to do.
-void check_free(const std::string& name, std::int64_t bytes) {
-  struct statvfs disk {};
-  if (::statvfs(folder_of(name).c_str(), &disk) == 0 &&
-      static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize <
-          static_cast<std::uint64_t>(bytes)) {
-    no_space(name, bytes);
-  }
-}
-
 void sync_descriptor(int descriptor, const std::string& name) {
   // EINVAL: some file systems cannot sync a folder.
   if (::fsync(descriptor) != 0 && errno != EINVAL) {
@@ -137,6 +127,9 @@ bool PartFile::lock() {
 
 PartFile::~PartFile() {
   if (descriptor_ >= 0) {
+    // Emptied as well, because HDF5 may hold it open until the end: where the disk was full, it
+    // could not write what it insists on writing then.
+    static_cast<void>(::ftruncate(descriptor_, 0) == 0);
     ::unlink(name_.c_str());
     ::close(descriptor_);
   }
@@ -148,6 +141,15 @@ std::int64_t PartFile::size_bytes() const {
     throw_errno(errno, "asking for the size of", name_, ExitStatus::kIoFailed);
   }
   return status.st_size;
+}
+
+void PartFile::check_free(std::int64_t bytes) const {
+  struct statvfs disk {};
+  if (::statvfs(folder_of(name_).c_str(), &disk) == 0 &&
+      static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize <
+          static_cast<std::uint64_t>(bytes)) {
+    no_space(name_, bytes);
+  }
 }
 
 void PartFile::reserve(std::int64_t bytes) {
@@ -166,11 +168,16 @@ void PartFile::reserve(std::int64_t bytes) {
     case EIO:
       throw_errno(errno, "reserving space for", name_, ExitStatus::kIoFailed);
     default:
-      check_free(name_, bytes);
+      // A file system that cannot set room aside: what is free now has to do.
+      check_free(bytes);
   }
 }
 
 void PartFile::commit() {
+  // Gives back what was reserved beyond the end.
+  if (::ftruncate(descriptor_, size_bytes()) != 0) {
+    throw_errno(errno, "trimming", name_, ExitStatus::kIoFailed);
+  }
   sync_descriptor(descriptor_, name_);
   if (!force_ && ::access(path_.c_str(), F_OK) == 0) {
     cannot_create(path_, "the file has appeared meanwhile; --force replaces it");

@@ -29,11 +29,15 @@ class PartFile {
   int descriptor() const noexcept { return descriptor_; }
   std::int64_t size_bytes() const;
 
+  // Checks that so much is free now: cheap, but no promise.
+  //   throws   Error(kIoFailed) with the bytes needed and free
+  void check_free(std::int64_t bytes) const;
+
   // Makes the file system set aside room for `bytes`; the file's length stays.
   //   throws   Error(kIoFailed) with the bytes needed and free
   void reserve(std::int64_t bytes);
 
-  // Syncs, renames to PATH, syncs the folder.
+  // Gives back what is reserved beyond the end, syncs, renames to PATH, syncs the folder.
   //   throws   Error: kIoFailed, kCannotCreate
   void commit();
 

@@ -196,6 +196,18 @@ void Skeleton::add_dataset(const std::string& path, ElementType type,
   catalog_.datasets[path] = Dataset{path, type, std::move(shape), std::nullopt, false};
 }
 
+std::int64_t Skeleton::data_bytes() const {
+  std::int64_t bytes = 0;
+  for (const auto& [path, dataset] : catalog_.datasets) {
+    bytes += dataset.bytes();
+  }
+  return bytes;
+}
+
+std::int64_t Skeleton::file_bytes() const {
+  return data_bytes() + std::ssize(catalog_.objects) * kMetadataBytesAnObject;
+}
+
 void Skeleton::build(const std::string& file, bool compress) const {
   Builder(catalog_, file, compress).build();
 }

@@ -26,6 +26,10 @@ class Skeleton {
   // The structure as read_catalog will find it (but for positions in the file).
   const Catalog& catalog() const noexcept { return catalog_; }
 
+  // Bytes of all datasets, and with what HDF5 needs around them (an estimate).
+  std::int64_t data_bytes() const;
+  std::int64_t file_bytes() const;
+
   // Creates `file`, or replaces its content. Equal skeletons make equal bytes.
   //   where    local
   //   throws   Error(kIoFailed)

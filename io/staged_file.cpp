@@ -41,6 +41,12 @@ std::string describe_origin(const Provenance& provenance) {
   return to_text(origin);
 }
 
+// Chunks grow no larger than their data, but leave gaps where they are rewritten.
+std::int64_t room_for_chunks(const Skeleton& skeleton) {
+  constexpr std::int64_t kIndexBytes = std::int64_t{1} << 20;
+  return skeleton.data_bytes() + skeleton.data_bytes() / 8 + kIndexBytes;
+}
+
 // Rows of a dataset; a row is one element of a 1-D one.
 struct Slab {
   std::int64_t first_row = 0;
@@ -111,9 +117,11 @@ void StagedFile::State::build() {
   std::int64_t bytes = 0;
   on_root(*comm, "creating the output", [&] {
     part.emplace(path, options.force);
+    // A full disk must not be met by HDF5: after a failed write it may crash or hang in its end.
+    part->check_free(skeleton.file_bytes());
     skeleton.build(part->name(), options.compress);
     bytes = part->size_bytes();
-    part->reserve(bytes);
+    part->reserve(options.compress ? bytes + room_for_chunks(skeleton) : bytes);
   });
   comm->broadcast(std::as_writable_bytes(std::span(&bytes, 1)), 0);
   // A folder that is not the same one everywhere is found here: an open that succeeds on some ranks
