@@ -24,30 +24,8 @@ say() { printf '\n== %s\n' "$*"; }
 
 # --- packages ---------------------------------------------------------------------------------
 
-stage_packages() {
-  local wanted missing=() name root=()
-  mapfile -t wanted < <(sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' tests/packages.txt)
-  for name in "${wanted[@]}"; do
-    if ! dpkg-query -W -f '${db:Status-Status}\n' "$name" 2> /dev/null | grep -qx installed; then
-      missing+=("$name")
-    fi
-  done
-  if [ "${#missing[@]}" -eq 0 ]; then
-    echo "all ${#wanted[@]} packages are installed"
-    return 0
-  fi
-  echo "to install: ${missing[*]}"
-  if [ "$(id -u)" -ne 0 ]; then
-    if ! command -v sudo > /dev/null; then
-      echo "neither root nor sudo: install them by hand"
-      return 1
-    fi
-    root=(sudo)
-  fi
-  "${root[@]}" apt-get update -q || return 1
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -q -y --no-install-recommends "${missing[@]}"
-}
+# shellcheck disable=SC2317 # the stages are called by name
+stage_packages() { bash tests/support/install_packages.sh < tests/packages.txt; }
 
 # --- builds -----------------------------------------------------------------------------------
 
@@ -56,7 +34,7 @@ build_preset() { # PRESET
   cmake --build --preset "$1" -j "$jobs"
 }
 
-# shellcheck disable=SC2317 # the stages are called by name
+# shellcheck disable=SC2317
 stage_scripts() {
   git ls-files -z -- '*.sh' .ci/run | xargs -0 -r shellcheck
 }
