@@ -217,9 +217,10 @@ class BadFileTest(BadInputTest):
             file["weather/wind"] = [1, 2, 3]
         self.refused_everywhere("other.h5", 65, ["other.h5", "/weather"])
 
-    def edited(self, edit):
-        """A network without checksums, changed by `edit`: only ranges and order can tell."""
-        with h5py.File(self.network, "r") as old, h5py.File("edited.h5", "w") as new:
+    def edited(self, edit, original=None):
+        """A file without checksums, changed by `edit`: only ranges and order can tell."""
+        original = original or self.network
+        with h5py.File(original, "r") as old, h5py.File("edited.h5", "w") as new:
             for name in old:
                 if name != "espalier":
                     old.copy(name, new)
@@ -242,6 +243,42 @@ class BadFileTest(BadInputTest):
         self.refused_edit("indices_1", [2, 2], ["row 0"])
         self.refused_edit("pointers_to_1", [0, 90, 2], [])
         self.refused_edit("pointers_to_1", [1], [])
+
+    def test_results_that_contradict_themselves(self):
+        self.espalier("infer", small_network(self, "positive.h5", bias=0.25), self.batch, "-o",
+                      "r.h5", "--output", "full", "--top-k", 3)
+
+        def refused_edit(edit, *words):
+            path = self.edited(edit, "r.h5")
+            self.refused("verify", path, status=65, words=[path, *words])
+
+        def set_value(dataset, place, value):
+            def edit(file):
+                file[dataset][place] = value
+            return edit
+
+        self.assertIn("no checksums",
+                      self.espalier("verify", self.edited(lambda file: None, "r.h5")).out)
+        refused_edit(set_value("alive", 7, 0), "sample 7", "/alive", "/categories")
+        refused_edit(set_value("alive", 5, 1), "sample 5", "/alive")
+        refused_edit(set_value("categories", 3, 2), "/categories")
+        refused_edit(set_value("categories", 19, 30), "/alive", "sample 24")
+        refused_edit(set_value("top_index", (6, 0), 40), "sample 6", "/top_index", "40")
+        refused_edit(set_value("top_index", (6, 1), -1), "sample 6", "-1")
+        refused_edit(set_value("top_value", (6, 2), 99), "sample 6", "order")
+
+        def kill_sample_24(file):
+            file["alive"][24] = 0
+            kept = file["categories"][:-1]
+            del file["categories"]
+            file["categories"] = kept
+        refused_edit(kill_sample_24, "sample 24", "/output", "/alive")
+
+        def one_more(file):
+            kept = list(file["categories"]) + [24]
+            del file["categories"]
+            file["categories"] = kept
+        refused_edit(one_more, "/categories")
 
     def test_widths_that_do_not_follow(self):
         def edit(file):

@@ -4,7 +4,7 @@ import os
 
 from support import ProgramTest, files_below, main, small_batch, small_network, write_lines
 
-JOBS = ["import", "export", "generate", "infer", "inspect", "verify"]
+JOBS = ["import", "export", "generate", "prune", "infer", "inspect", "verify"]
 
 
 class HelpTest(ProgramTest):

@@ -79,7 +79,7 @@ class ReadmeTest(ProgramTest):
         self.assertEqual(sorted(jobs), sorted(re.findall(r"^  (\w+)", listed, re.MULTILINE)))
         table = readme().split("Every job takes:")[1].split("\n\n")[1]
         told = {option for row in table.splitlines()
-                for option in re.findall(r"--[\w-]+", row.split("|")[1])}
+                for option in re.findall(r"--[a-z][\w-]+", row.split("|")[1])}
         common = self.espalier("infer", "--help").out.split("Options of every job:")[1]
         self.assertEqual(told, set(re.findall(r"^  (?:-\w \[ )?(--[\w-]+)", common, re.MULTILINE))
                          - {"--help"})
