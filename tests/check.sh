@@ -46,7 +46,8 @@ stage_build() { build_preset ci; }
 # Runs the tests of BUILD that carry LABEL, and books the outcome.
 run_tests() { # BUILD LABEL
   local log=build/ctest-$1-$2.log status count
-  ctest --test-dir "build/$1" -L "^$2\$" -j "$jobs" --output-on-failure --no-tests=error 2>&1 |
+  # Most tests wait for mpirun more than they compute, hence two for each core.
+  ctest --test-dir "build/$1" -L "^$2\$" -j $((2 * jobs)) --output-on-failure --no-tests=error 2>&1 |
     tee "$log"
   status=${PIPESTATUS[0]}
   # "97% tests passed, 3 tests failed out of 92"

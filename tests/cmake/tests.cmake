@@ -130,7 +130,7 @@ function(espalier_add_ctest)
     set(arg_RANKS 1)
   endif()
   set_tests_properties(${arg_NAME} PROPERTIES
-    LABELS "${arg_LABELS}" TIMEOUT "${arg_TIMEOUT}" PROCESSORS ${arg_RANKS}
+    LABELS "${arg_LABELS}" TIMEOUT "${arg_TIMEOUT}" PROCESSORS ${arg_RANKS} COST "${arg_TIMEOUT}"
     SKIP_RETURN_CODE 77 ENVIRONMENT "${ESPALIER_TEST_ENVIRONMENT};${arg_ENVIRONMENT}")
 endfunction()
 
