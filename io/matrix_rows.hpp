@@ -16,10 +16,13 @@ namespace espalier::io {
 std::int64_t nnz_before(const DataFile& file, const MatrixInfo& matrix, std::int64_t row);
 
 // The rows of `range`, whatever the format; zeros of a dense matrix are left out. The result is
-// checked: pointers, order and range of indices, duplicates, finite values.
+// checked: pointers, order and range of indices, duplicates, finite values. Whoever reads many
+// layers gives back the rows that are done with: their memory is used again, which saves more time
+// than the reading takes.
 //   where    local, independent
 //   throws   Error(kBadData) naming file, group, row and what is wrong there
-kernels::CsrRows read_rows(const DataFile& file, const MatrixInfo& matrix, Range range);
+kernels::CsrRows read_rows(const DataFile& file, const MatrixInfo& matrix, Range range,
+                           kernels::CsrRows reuse = {});
 
 // Plans a matrix in `file` (borrowed) and later writes it.
 class MatrixWriter {

@@ -1,4 +1,5 @@
 // label: full
+// timeout: 400
 // Damaged files end in success or in one error, never in a crash or a hang: whole files cut short
 // and bytes flipped one at a time.
 #include <boost/test/unit_test.hpp>

@@ -186,6 +186,65 @@ BOOST_AUTO_TEST_CASE(one_value_for_all_stays_one) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(one_value_that_is_not_finite_matters_where_it_stands) {
+  {
+    MadeFile file("iso.h5");
+    put_matrix(file, {3, 4, {}, {1, 2}, {kNan}}, {0, 0, 2, 2}, {.format = "CSR", .iso = true});
+  }
+  BOOST_CHECK_EQUAL(error_of([] {
+                      read("iso.h5", {0, 3});
+                    }),
+                    "65 iso.h5: /m: row 1, column 1: the value is not finite");
+  BOOST_CHECK_EQUAL(read("iso.h5", {0, 1}).nnz(), 0);
+}
+
+BOOST_AUTO_TEST_CASE(memory_given_back_changes_nothing) {
+  const Triplets matrix = random_matrix(40, 30, 0.3);
+  CsrRows reuse;
+  for (const std::string format : {"DMAT", "CSR", "COO", "DMAT"}) {
+    {
+      MadeFile file("again.h5");
+      put_matrix(file, matrix, pointers_of(matrix), {.format = format});
+    }
+    const Catalog catalog = walked("again.h5");
+    const DataFile file(catalog);
+    for (const Range range : {Range{0, 40}, {30, 40}, {3, 3}, {0, 1}}) {
+      reuse.iso = true;
+      reuse = read_rows(file, io::parse_matrix(catalog, "/m"), range, std::move(reuse));
+      check_rows(reuse, matrix, range);
+      BOOST_CHECK_EQUAL(reuse.indices.size(), reuse.nnz());
+      BOOST_CHECK_EQUAL(reuse.values.size(), reuse.nnz());
+    }
+  }
+}
+
+// Rows across the borders at which reading pauses, with faults on either side of one.
+BOOST_AUTO_TEST_CASE(faults_are_found_around_the_borders_of_turns) {
+  const std::int64_t width = 50000, count = 3 * width;
+  std::vector<std::int64_t> columns(static_cast<std::size_t>(count));
+  for (std::size_t k = 0; k < columns.size(); ++k) {
+    columns[k] = static_cast<std::int64_t>(k) % width;
+  }
+  const std::vector<float> values(columns.size(), 1);
+  const auto change = [&](std::size_t at, std::int64_t column, float value) {
+    auto changed = columns;
+    changed[at] = column;
+    auto changed_values = values;
+    changed_values[at] = value;
+    return refusal({3, width, {}, changed, changed_values}, {0, width, 2 * width, count});
+  };
+  BOOST_CHECK_EQUAL(change(5, 5, 1), "no error");
+  for (const std::size_t at : {49999U, 50001U, 131071U, 131072U, 131073U, 149999U}) {
+    const auto column = static_cast<std::int64_t>(at) % width;
+    const std::string place = text("65 hostile.h5: /m: row ", at / 50000);
+    BOOST_CHECK_EQUAL(change(at, column - 1, 1), text(place, " has column ", column - 1, " twice"));
+    BOOST_CHECK_EQUAL(change(at, column, kNan),
+                      text(place, ", column ", column, ": the value is not finite"));
+    BOOST_CHECK_EQUAL(change(at, width, 1),
+                      text(place, " has column ", width, " but the matrix is ", width, " wide"));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(nothing_stored_is_no_error) {
   for (const std::string format : {"CSR", "COO"}) {
     for (const std::int64_t rows : {0, 3}) {
