@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::int64_t kMostFeatures = std::numeric_limits<std::uint32_t>::max();
 constexpr std::size_t kMostListed = 6;
+// Deflate cannot shrink by more than about 1:1032, so larger claims cannot be true.
+constexpr std::int64_t kMostInflation = 1100;
 
 [[noreturn]] void refuse(const Catalog& catalog, const std::string& path, const std::string& what) {
   throw Error(ExitStatus::kBadData, text(catalog.file, ": ", path, ": ", what));
@@ -107,6 +109,10 @@ const Dataset& csr_part(const Catalog& catalog, const std::string& group, const 
     refuse(catalog, part->path,
            text("right is one dimension of ", floats ? "" : "whole ", "numbers, found ",
                 to_string(part->type), " in ", part->shape.size(), " dimensions"));
+  }
+  if (part->bytes() / kMostInflation > catalog.file_bytes) {
+    refuse(catalog, part->path,
+           text("claims ", part->bytes(), " bytes in a file of ", catalog.file_bytes));
   }
   return *part;
 }

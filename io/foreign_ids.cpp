@@ -9,6 +9,7 @@
 #include "framework/error.hpp"
 #include "io/foreign_hdf5.hpp"
 #include "io/h5.hpp"
+#include "io/h5_read.hpp"
 
 namespace espalier::io {
 namespace {
@@ -22,9 +23,7 @@ constexpr std::int64_t kTextsAtATime = 1 << 16;  // strings read in one go
 class ForeignIds::VariableText {
  public:
   VariableText(const std::string& file, const std::string& path) : file_name_(file), path_(path) {
-    start_hdf5();
-    file_ = own_h5(H5Fopen(file.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), ExitStatus::kIoFailed,
-                   "opening", file);
+    file_ = open_h5_to_read(file);
     dataset_ = own_h5(H5Dopen2(file_.get(), path.c_str(), H5P_DEFAULT), ExitStatus::kBadData,
                       "opening " + path + " of", file);
     type_ = own_h5(H5Dget_type(dataset_.get()), ExitStatus::kBadData, "reading the type of " + path,

@@ -27,6 +27,36 @@ struct Dealt {
   std::vector<std::span<const Triplet>> by_rank;
 };
 
+// Calls take(triplet, owner of its row) for each one.
+template <typename Take>
+void for_each_owner(std::span<const Triplet> triplets, std::int64_t rows, int ranks, Take take) {
+  // Neighbouring lines mostly have the same owner.
+  Range owned;
+  int owner = 0;
+  for (const Triplet& triplet : triplets) {
+    if (triplet.row < owned.begin || triplet.row >= owned.end) {
+      owner = owner_evenly(rows, ranks, triplet.row);
+      owned = split_evenly(rows, ranks, owner);
+    }
+    take(triplet, static_cast<std::size_t>(owner));
+  }
+}
+
+std::vector<std::vector<std::byte>> bucket_by_owner(std::span<const Triplet> triplets,
+                                                    std::int64_t rows, int ranks) {
+  std::vector<std::size_t> counts(static_cast<std::size_t>(ranks));
+  for_each_owner(triplets, rows, ranks, [&](const Triplet&, std::size_t rank) { ++counts[rank]; });
+  std::vector<std::vector<std::byte>> to_rank(counts.size());
+  for (std::size_t rank = 0; rank < counts.size(); ++rank) {
+    to_rank[rank].reserve(counts[rank] * sizeof(Triplet));
+  }
+  for_each_owner(triplets, rows, ranks, [&](const Triplet& triplet, std::size_t rank) {
+    const auto bytes = std::as_bytes(std::span(&triplet, 1));
+    to_rank[rank].insert(to_rank[rank].end(), bytes.begin(), bytes.end());
+  });
+  return to_rank;
+}
+
 // Sends each triplet to the owner of its row.
 Dealt exchange_triplets(const Comm& comm, std::vector<Triplet> triplets, std::int64_t rows) {
   Dealt dealt;
@@ -36,23 +66,12 @@ Dealt exchange_triplets(const Comm& comm, std::vector<Triplet> triplets, std::in
     return dealt;
   }
   auto outgoing = locally(comm, "dealing triplets", [&] {
-    std::vector<std::vector<std::byte>> to_rank(static_cast<std::size_t>(comm.ranks()));
-    // Neighbouring lines mostly have the same owner.
-    Range owned;
-    int owner = 0;
-    for (const Triplet& triplet : triplets) {
-      if (triplet.row < owned.begin || triplet.row >= owned.end) {
-        owner = owner_evenly(rows, comm.ranks(), triplet.row);
-        owned = split_evenly(rows, comm.ranks(), owner);
-      }
-      const auto bytes = std::as_bytes(std::span(&triplet, 1));
-      auto& target = to_rank[static_cast<std::size_t>(owner)];
-      target.insert(target.end(), bytes.begin(), bytes.end());
-    }
+    auto to_rank = bucket_by_owner(triplets, rows, comm.ranks());
     triplets = {};
     return to_rank;
   });
   dealt.received = comm.exchange_all(outgoing);
+  outgoing.clear();
   for (const auto& bytes : dealt.received) {
     dealt.by_rank.emplace_back(reinterpret_cast<const Triplet*>(bytes.data()),
                                bytes.size() / sizeof(Triplet));

@@ -27,7 +27,7 @@ std::string challenge_layer_file(const std::string& folder, std::int64_t neurons
 //   throws   SharedError: kNoInput; kBadData naming file and line, what was found and what would
 //            be right: a truncated line, a word for a number, an index outside 1..neurons, a value
 //            that is not finite, the same (i, j) twice (both lines)
-//   cost     one pass over the bytes; 16 bytes a weight of memory, spread over ranks
+//   cost     one pass over the bytes; about 40 bytes a weight of memory, spread over ranks
 kernels::CsrRows read_challenge_layer(const Comm& comm, const std::string& file,
                                       std::int64_t neurons);
 

@@ -17,12 +17,15 @@ namespace {
 constexpr std::int64_t kMostFeatures = std::numeric_limits<std::uint32_t>::max();
 constexpr std::int64_t kRoundBytes = INT64_C(16) << 20;  // of features on a rank at a time
 
+constexpr double kInkDensity = 0.1;  // of stroke_image, on average
+
 // Streams of a batch; images have their own.
 enum Stream : std::uint32_t { kPlaces, kValues, kLabels };
 
 // A batch whose rows can be made again and again.
 struct BatchSource {
   io::Batch batch;  // stored is filled in by the first pass
+  double density = 0;
   std::int64_t row_bytes = 8;
   std::optional<float> iso;
   std::function<std::int64_t(std::int64_t sample)> count;
@@ -92,6 +95,9 @@ OutputPlan plan_output(const Options& options, nlohmann::json canonical,
   plan.provenance.options = std::move(canonical);
   plan.what = text("a batch of ", counted(source.batch.samples(), "sample"), " with ",
                    counted(source.batch.features.cols, "feature"));
+  plan.about_nnz =
+      static_cast<std::int64_t>(source.density * static_cast<double>(source.batch.samples()) *
+                                static_cast<double>(source.batch.features.cols));
   return plan;
 }
 
@@ -99,6 +105,7 @@ BatchSource image_source(std::int64_t neurons, std::int64_t samples, std::uint64
   BatchSource source;
   source.batch.features.rows = samples;
   source.batch.features.cols = neurons;
+  source.density = kInkDensity;
   source.row_bytes = neurons;  // a tenth of the features, 8 bytes each
   source.iso = 1.0F;
   source.count = [=](std::int64_t sample) {
@@ -141,6 +148,7 @@ BatchSource batch_source(const BatchSettings& settings) {
   source.batch.features.cols = settings.features;
   source.batch.features.format = settings.dense ? io::MatrixFormat::kDmat : io::MatrixFormat::kCsr;
   source.batch.labels = settings.labels > 0;
+  source.density = settings.density;
   source.row_bytes =
       static_cast<std::int64_t>(8 * settings.density * static_cast<double>(settings.features)) + 8 +
       (settings.dense ? 4 * settings.features : 0);

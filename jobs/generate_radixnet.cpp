@@ -73,6 +73,7 @@ OutputPlan plan_output(const Options& options, const RadixSettings& settings) {
                              {"layout", io::to_string(settings.layout)}};
   plan.what = text("a radixnet of ", counted(settings.layers, "layer"), " of ", settings.neurons,
                    " x ", settings.neurons);
+  plan.about_nnz = settings.layers * settings.neurons * kRadixFan;
   return plan;
 }
 

@@ -205,6 +205,12 @@ OutputPlan plan_output(const Options& options, const RandomSettings& settings) {
   }
   plan.what = text("a random network of ", counted(settings.layers(), "layer"), " of density ",
                    rounded(settings.density), ", widths ", options.text("layers"));
+  double weights = 0;
+  for (std::int64_t layer = 0; layer < settings.layers(); ++layer) {
+    weights += settings.density * static_cast<double>(settings.inputs(layer)) *
+               static_cast<double>(settings.outputs(layer));
+  }
+  plan.about_nnz = static_cast<std::int64_t>(std::min(weights, 9e18));
   return plan;
 }
 

@@ -173,6 +173,7 @@ ExitStatus import_challenge_network(Context& context) {
   }
   writer.finish();
 
+  context.report.add_bytes_read(split_evenly(files.bytes, world.ranks(), world.rank()).size());
   context.report.set("layers", settings.layers);
   context.report.set("rows", settings.layers * settings.neurons);
   end_output(context, plan,
@@ -228,6 +229,7 @@ ExitStatus import_challenge_features(Context& context) {
   writer.write_samples(features.rows, {}, {});
   writer.finish();
 
+  context.report.add_bytes_read(split_evenly(bytes, world.ranks(), world.rank()).size());
   context.report.set("samples", features.samples);
   context.report.set("rows", features.samples);
   context.report.set("features", neurons);

@@ -13,6 +13,7 @@
 #include "jobs/output_plan.hpp"
 #include "jobs/rounds.hpp"
 #include "jobs/row_spool.hpp"
+#include "jobs/spelling.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -116,12 +117,24 @@ OutputPlan plan_batch(Context& context, const Hdf5Input& input) {
   return plan;
 }
 
-Rounds plan_rounds(const io::ForeignFeatures& found, int ranks) {
-  const std::int64_t per_sample = found.form == io::ForeignFeatures::Form::kDense
-                                      ? found.features
-                                      : found.stored / std::max<std::int64_t>(found.samples, 1) + 1;
-  const std::int64_t bytes = per_sample * static_cast<std::int64_t>(sizeof(float) * 2);
-  return {found.samples, ranks, std::max<std::int64_t>(kRoundBytes / bytes, 1)};
+// A dense sample is in memory as it is read and as sparse entries.
+//   where    collective
+//   throws   SharedError(kDoesNotFit) if a single sample is too large
+Rounds plan_rounds(Context& context, const Hdf5Input& input) {
+  constexpr std::int64_t kBytesAValue = 3 * sizeof(float);
+  const io::ForeignFeatures& found = input.found;
+  const std::int64_t memory = context.memory_per_rank();
+  const bool dense = found.form == io::ForeignFeatures::Form::kDense;
+  const std::int64_t bytes =
+      kBytesAValue *
+      (dense ? found.features : found.stored / std::max<std::int64_t>(found.samples, 1) + 1);
+  if (dense && bytes > memory) {
+    throw SharedError(ExitStatus::kDoesNotFit,
+                      text(input.features.file, ": ", input.features.path, ": one sample has ",
+                           found.features, " features and needs ", spelled_bytes(bytes),
+                           ", more than the ", spelled_bytes(memory), " a rank may use"));
+  }
+  return {found.samples, context.world.ranks(), std::max<std::int64_t>(kRoundBytes / bytes, 1)};
 }
 
 // Sparse features wait in the spool until it is known how many are not zero.
@@ -195,7 +208,7 @@ ExitStatus import_hdf5(Context& context) {
   }
 
   const bool dense = input.found.form == io::ForeignFeatures::Form::kDense;
-  const Rounds rounds = plan_rounds(input.found, world.ranks());
+  const Rounds rounds = plan_rounds(context, input);
   RowSpool spool(folder_of(plan.path));
   MatrixTotals totals;
   if (!dense) {

@@ -198,6 +198,8 @@ ExitStatus import_idx(Context& context) {
   }
   writer.finish();
 
+  context.report.add_bytes_read(
+      split_evenly(input.samples() * image_bytes, world.ranks(), world.rank()).size());
   context.report.set("samples", input.samples());
   context.report.set("rows", input.samples());
   context.report.set("features", input.features());

@@ -28,7 +28,9 @@ bool begin_output(Context& context, OutputPlan& plan) {
     return false;
   }
   if (dry_run) {
-    log_info(text("would write ", plan.path, ": ", plan.what));
+    const std::string nnz =
+        plan.about_nnz < 0 ? "" : text(", about ", grouped(plan.about_nnz), " non-zeros");
+    log_info(text("would write ", plan.path, ": ", plan.what, nnz));
     return false;
   }
   context.report.set("job_digest", digest);

@@ -14,8 +14,9 @@ namespace espalier::jobs {
 
 struct OutputPlan {
   std::string path;
-  io::Provenance provenance;  // its inputs are filled in by begin_output
-  std::string what;           // "a network of 120 layers, …": what is going to be written
+  io::Provenance provenance;    // its inputs are filled in by begin_output
+  std::string what;             // "a network of 120 layers, …": what is going to be written
+  std::int64_t about_nnz = -1;  // how many non-zeros it will have, as far as that is known before
   // Digests of the inputs; collective, may read them whole. Empty if there are no inputs.
   std::function<std::vector<std::string>()> digest_inputs;
 };

@@ -122,6 +122,12 @@ class DenseTest(Hdf5Test):
         self.refused("--features", "data.h5:/nothing", words=["/nothing", "/x"])
         self.refused("--features", "data.h5:/", words=["data", "indptr"])
 
+    def test_a_sample_that_does_not_fit(self):
+        with h5py.File("data.h5", "w") as file:
+            file.create_dataset("x", (3, 10 ** 9), "f4", chunks=(1, 10 ** 6))
+        self.refused("--features", "data.h5:/x", "--memory-per-rank", "64MiB", status=69,
+                     words=["data.h5", "/x", "1000000000"])
+
     def test_usage(self):
         self.write(x=self.values)
         self.refused("--features", "data.h5", status=64, words=["data.h5", "FILE:/path"])
@@ -252,6 +258,8 @@ class LabelsAndIdsTest(Hdf5Test):
         names[5] = ""
         names[6] = "größer"
         with h5py.File("data.h5", "a") as file:
+            del file["x"]
+            file.create_dataset("x", data=self.values, chunks=(4, 12), compression="gzip")
             file.create_dataset("variable", data=names, dtype=h5py.string_dtype())
             file.create_dataset("chunked", data=names, dtype=h5py.string_dtype(), chunks=(4,),
                                 compression="gzip")
