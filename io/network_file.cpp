@@ -79,8 +79,10 @@ std::int64_t NetworkReader::nnz_before(std::int64_t layer, std::int64_t row) con
   return io::nnz_before(data_, network_.layers.at(static_cast<std::size_t>(layer)).weight, row);
 }
 
-kernels::CsrRows NetworkReader::read_rows(std::int64_t layer, Range rows) const {
-  return io::read_rows(data_, network_.layers.at(static_cast<std::size_t>(layer)).weight, rows);
+kernels::CsrRows NetworkReader::read_rows(std::int64_t layer, Range rows,
+                                          kernels::CsrRows reuse) const {
+  return io::read_rows(data_, network_.layers.at(static_cast<std::size_t>(layer)).weight, rows,
+                       std::move(reuse));
 }
 
 std::vector<float> NetworkReader::read_bias(std::int64_t layer, Range rows) const {

@@ -64,7 +64,8 @@ class NetworkReader {
   const Network& network() const noexcept { return network_; }
   const DataFile& data() const noexcept { return data_; }
   std::int64_t nnz_before(std::int64_t layer, std::int64_t row) const;
-  kernels::CsrRows read_rows(std::int64_t layer, Range rows) const;
+  // `reuse` are rows that are done with: their memory is used again.
+  kernels::CsrRows read_rows(std::int64_t layer, Range rows, kernels::CsrRows reuse = {}) const;
   // One value a row, one value for all (kIso), or none.
   std::vector<float> read_bias(std::int64_t layer, Range rows) const;
   // The vector of a present scale or shift: "input_scale", …

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
@@ -18,13 +19,13 @@ std::vector<std::uint32_t> all_inputs(std::int64_t cols) {
   return inputs;
 }
 
-// Reads and packs this shard's rows of one layer.
+// Reads and packs this shard's rows of one layer. `rows` is memory that layers share, one after the
+// other.
 ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, std::int64_t id,
-                      PhaseTimes& times) {
+                      CsrRows& rows, PhaseTimes& times) {
   const io::Layer& layer = reader.network().layers[static_cast<std::size_t>(id)];
   const int shards = grid.shape().row_shards;
   ShardLayer mine;
-  CsrRows rows;
   std::vector<float> bias;
   {
     const PhaseTimer timer(times, Phase::kRead);
@@ -34,7 +35,7 @@ ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, 
                                 });
     const auto shard = static_cast<std::size_t>(grid.row_shard());
     mine.rows = {mine.bounds[shard], mine.bounds[shard + 1]};
-    rows = reader.read_rows(id, mine.rows);
+    rows = reader.read_rows(id, mine.rows, std::move(rows));
     bias = reader.read_bias(id, mine.rows);
   }
   const PhaseTimer timer(times, Phase::kPack);
@@ -119,8 +120,9 @@ ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
   locally(world, "reading the network", [&] {
     Progress progress("reading and packing", layers, "layers");
     read_scaling(reader, network);
+    CsrRows rows;
     for (std::int64_t id = 0; id < layers; ++id) {
-      network.layers.push_back(read_layer(grid, reader, id, times));
+      network.layers.push_back(read_layer(grid, reader, id, rows, times));
       progress.done(id + 1);
     }
   });
