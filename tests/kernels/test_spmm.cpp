@@ -1,4 +1,5 @@
 // Every SIMD target against the reference, to the bit where multiply-adds are fused.
+// timeout: 600
 #include <algorithm>
 #include <array>
 #include <boost/test/unit_test.hpp>
