@@ -29,10 +29,6 @@ class PartFile {
   int descriptor() const noexcept { return descriptor_; }
   std::int64_t size_bytes() const;
 
-  // Checks that so much is free now: cheap, but no promise.
-  //   throws   Error(kIoFailed) with the bytes needed and free
-  void check_free(std::int64_t bytes) const;
-
   // Makes the file system set aside room for `bytes`; the file's length stays.
   //   throws   Error(kIoFailed) with the bytes needed and free
   void reserve(std::int64_t bytes);
@@ -43,6 +39,7 @@ class PartFile {
 
  private:
   bool lock();
+  void check_free(std::int64_t bytes) const;
 
   std::string path_, name_;
   bool force_;

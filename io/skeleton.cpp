@@ -18,20 +18,30 @@ constexpr unsigned kDeflateLevel = 4;
 constexpr std::int64_t kMetadataBytesAnObject = 512;
 constexpr std::int64_t kMetadataBytesMost = std::int64_t{8} << 20;
 
+H5Handle serial_access() {
+  start_hdf5();
+  H5Handle access(H5Pcreate(H5P_FILE_ACCESS));
+  // Without a sieve buffer a write that fails does so at once, not unnoticed at the close.
+  bool sound = access && H5Pset_fapl_sec2(access.get()) >= 0 &&
+               H5Pset_sieve_buf_size(access.get(), 0) >= 0 &&
+               H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0;
+#if H5_VERSION_GE(1, 10, 7)
+  // The lock on PATH.part is ours, by another descriptor of this process.
+  sound = sound && H5Pset_file_locking(access.get(), false, true) >= 0;
+#endif
+  expects(sound, "HDF5 takes the properties of a serial file");
+  return access;
+}
+
 class Builder {
  public:
   Builder(const Catalog& plan, const std::string& file, bool compress)
-      : plan_(plan), name_(file), compress_(compress) {
-    const H5Handle access = serial_access();
-    const auto objects = static_cast<std::int64_t>(plan.objects.size());
-    check(H5Pset_meta_block_size(
-        access.get(),
-        static_cast<hsize_t>(std::min(objects * kMetadataBytesAnObject, kMetadataBytesMost))));
-    const H5Handle creation = own(H5Pcreate(H5P_FILE_CREATE));
-    check(H5Pset_obj_track_times(creation.get(), false));
-    file_ = own(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()));
-    group_creation_ = own(H5Pcreate(H5P_GROUP_CREATE));
-    check(H5Pset_obj_track_times(group_creation_.get(), false));
+      : plan_(plan),
+        compress_(compress),
+        file_(SerialFile::create(
+            file, std::min(std::ssize(plan.objects) * kMetadataBytesAnObject, kMetadataBytesMost))),
+        group_creation_(file_.own(H5Pcreate(H5P_GROUP_CREATE))) {
+    file_.check(H5Pset_obj_track_times(group_creation_.get(), false));
   }
 
   // Ascending paths: parents come first, and the bytes do not depend on the order of add_….
@@ -42,12 +52,12 @@ class Builder {
         create_attribute(object, name, value, path == "/" && name == kDigestAttribute);
       }
     }
-    check(H5Fclose(file_.release()));
+    file_.close();
   }
 
  private:
-  H5Handle own(hid_t id) const { return own_h5(id, ExitStatus::kIoFailed, "creating", name_); }
-  void check(herr_t code) const { check_h5(code, ExitStatus::kIoFailed, "creating", name_); }
+  H5Handle own(hid_t id) const { return file_.own(id); }
+  void check(herr_t code) const { file_.check(code); }
 
   H5Handle create(const std::string& path) const {
     if (const Dataset* dataset = plan_.find_dataset(path)) {
@@ -140,26 +150,38 @@ class Builder {
   }
 
   const Catalog& plan_;
-  const std::string& name_;
   bool compress_;
-  H5Handle file_;
+  SerialFile file_;
   H5Handle group_creation_;
 };
 
 }  // namespace
 
-H5Handle serial_access() {
-  start_hdf5();
-  H5Handle access(H5Pcreate(H5P_FILE_ACCESS));
-  bool sound = access && H5Pset_fapl_sec2(access.get()) >= 0 &&
-               H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0;
-#if H5_VERSION_GE(1, 10, 7)
-  // The lock on PATH.part is ours, by another descriptor of this process.
-  sound = sound && H5Pset_file_locking(access.get(), false, true) >= 0;
-#endif
-  expects(sound, "HDF5 takes the properties of a serial file");
-  return access;
+SerialFile SerialFile::create(const std::string& name, std::int64_t metadata_bytes) {
+  const H5Handle access = serial_access();
+  const H5Handle creation(H5Pcreate(H5P_FILE_CREATE));
+  expects(H5Pset_meta_block_size(access.get(), static_cast<hsize_t>(metadata_bytes)) >= 0 &&
+              H5Pset_obj_track_times(creation.get(), false) >= 0,
+          "HDF5 takes the properties of a new file");
+  return {name, own_h5(H5Fcreate(name.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()),
+                       ExitStatus::kIoFailed, "creating", name)};
 }
+
+SerialFile SerialFile::open(const std::string& name) {
+  const H5Handle access = serial_access();
+  return {name, own_h5(H5Fopen(name.c_str(), H5F_ACC_RDWR, access.get()), ExitStatus::kIoFailed,
+                       "completing", name)};
+}
+
+H5Handle SerialFile::own(hid_t id) const {
+  return own_h5(id, ExitStatus::kIoFailed, "writing", name_);
+}
+
+void SerialFile::check(herr_t code) const {
+  check_h5(code, ExitStatus::kIoFailed, "writing", name_);
+}
+
+void SerialFile::close() { check(H5Fclose(file_.release())); }
 
 void Skeleton::add_group(const std::string& path) {
   expects(path.starts_with('/'), "a path in a file starts at its root");

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/catalog.hpp"
@@ -12,8 +13,31 @@
 
 namespace espalier::io {
 
-// Opens an HDF5 file serially, for the process that holds PATH.part's lock.
-H5Handle serial_access();
+// An HDF5 file that one process, which holds PATH.part's lock, changes by itself.
+class SerialFile {
+ public:
+  // Creates it, or replaces its content; metadata is laid out in pieces of `metadata_bytes`.
+  //   throws   Error(kIoFailed)
+  static SerialFile create(const std::string& name, std::int64_t metadata_bytes);
+  static SerialFile open(const std::string& name);
+  // Without close(), HDF5 closes it at its end. That is for failures: a close that cannot write
+  // crashes the library later, and until then PATH.part may have been emptied and have room again.
+  ~SerialFile() { file_.release(); }
+  SerialFile(SerialFile&&) = default;
+  SerialFile& operator=(SerialFile&&) = delete;
+
+  hid_t get() const noexcept { return file_.get(); }
+  // Take what an HDF5 call on this file returned.
+  //   throws   Error(kIoFailed)
+  H5Handle own(hid_t id) const;
+  void check(herr_t code) const;
+  void close();
+
+ private:
+  SerialFile(std::string name, H5Handle file) : name_(std::move(name)), file_(std::move(file)) {}
+  std::string name_;
+  H5Handle file_;
+};
 
 class Skeleton {
  public:

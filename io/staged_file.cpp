@@ -117,8 +117,8 @@ void StagedFile::State::build() {
   std::int64_t bytes = 0;
   on_root(*comm, "creating the output", [&] {
     part.emplace(path, options.force);
-    // A full disk must not be met by HDF5: after a failed write it may crash or hang in its end.
-    part->check_free(skeleton.file_bytes());
+    // A full disk must not be met by HDF5: after a failed write it may crash or hang at its end.
+    part->reserve(skeleton.file_bytes());
     skeleton.build(part->name(), options.compress);
     bytes = part->size_bytes();
     part->reserve(options.compress ? bytes + room_for_chunks(skeleton) : bytes);
@@ -239,23 +239,21 @@ void StagedFile::State::close() {
 
 // Serial: the places have their final size, so only their content changes.
 void StagedFile::State::write_table(std::span<const std::uint32_t> table) const {
-  const std::string name = part_name();
-  const auto own = [&](hid_t id) { return own_h5(id, ExitStatus::kIoFailed, "completing", name); };
-  const auto check = [&](herr_t code) {
-    check_h5(code, ExitStatus::kIoFailed, "completing", name);
-  };
-  const H5Handle access = serial_access();
-  H5Handle opened = own(H5Fopen(name.c_str(), H5F_ACC_RDWR, access.get()));
+  SerialFile opened = SerialFile::open(part_name());
   if (!table.empty()) {
-    const H5Handle target = own(H5Dopen2(opened.get(), kChecksumPath, H5P_DEFAULT));
-    check(H5Dwrite(target.get(), H5T_STD_U32LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, table.data()));
+    const H5Handle target = opened.own(H5Dopen2(opened.get(), kChecksumPath, H5P_DEFAULT));
+    opened.check(
+        H5Dwrite(target.get(), H5T_STD_U32LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, table.data()));
   }
   const std::string digest = content_digest(skeleton.catalog(), table);
-  const H5Handle attribute =
-      own(H5Aopen_by_name(opened.get(), "/", kDigestAttribute, H5P_DEFAULT, H5P_DEFAULT));
-  const H5Handle type = own(H5Aget_type(attribute.get()));
-  expects(H5Tget_size(type.get()) == digest.size(), "the digest fits its place");
-  check(H5Awrite(attribute.get(), type.get(), digest.data()));
+  {
+    const H5Handle attribute =
+        opened.own(H5Aopen_by_name(opened.get(), "/", kDigestAttribute, H5P_DEFAULT, H5P_DEFAULT));
+    const H5Handle type = opened.own(H5Aget_type(attribute.get()));
+    expects(H5Tget_size(type.get()) == digest.size(), "the digest fits its place");
+    opened.check(H5Awrite(attribute.get(), type.get(), digest.data()));
+  }
+  opened.close();
 }
 
 // The close of a file is not trusted: what counts is what can be read back.
