@@ -34,9 +34,11 @@ Job inspect_job() {
   job.examples = {"espalier inspect net.h5", "espalier inspect net.h5 --verbose",
                   "espalier inspect result.h5 --json"};
   job.positional = {"file"};
-  job.options.add_options()("file", po::value<std::string>()->required(),
-                            "network, batch or result")("json", po::bool_switch(),
-                                                        "print everything as JSON");
+  // clang-format off
+  job.options.add_options()
+      ("file", po::value<std::string>()->required(), "network, batch or result")
+      ("json", po::bool_switch(), "print everything as JSON");
+  // clang-format on
   job.run = inspect;
   return job;
 }

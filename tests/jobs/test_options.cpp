@@ -15,11 +15,17 @@ Job job_for_test() {
   job.name = "knit";
   job.usage = "knit PATTERN -o SCARF";
   job.positional = {"pattern"};
-  job.options.add_options()("pattern", po::value<std::string>()->required())(
-      "out,o", po::value<std::string>())("rows", po::value<std::int64_t>()->default_value(12))(
-      "needles", po::value<unsigned>())("tension", po::value<double>()->default_value(-0.5))(
-      "colour", po::value<std::vector<std::string>>()->multitoken())(
-      "stitch", po::value<std::string>()->default_value("plain"))("fringe", po::bool_switch());
+  // clang-format off
+  job.options.add_options()
+      ("pattern", po::value<std::string>()->required())
+      ("out,o", po::value<std::string>())
+      ("rows", po::value<std::int64_t>()->default_value(12))
+      ("needles", po::value<unsigned>())
+      ("tension", po::value<double>()->default_value(-0.5))
+      ("colour", po::value<std::vector<std::string>>()->multitoken())
+      ("stitch", po::value<std::string>()->default_value("plain"))
+      ("fringe", po::bool_switch());
+  // clang-format on
   return job;
 }
 
