@@ -65,7 +65,8 @@ void check_place(const std::string& path, bool force) {
   if (path.empty() || path.ends_with('/')) {
     cannot_create(path, "the name of a file is expected, not of a folder");
   }
-  if (::stat(folder.c_str(), &status) != 0 && errno == ENOENT) {
+  const bool found = ::stat(folder.c_str(), &status) == 0;
+  if ((!found && errno == ENOENT) || (found && !S_ISDIR(status.st_mode))) {
     cannot_create(path, text("there is no folder ", folder));
   }
   if (::access(folder.c_str(), W_OK | X_OK) != 0) {

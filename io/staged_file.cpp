@@ -299,14 +299,14 @@ int StagedFile::add_dataset(const std::string& path, ElementType type,
 void StagedFile::create() {
   State& state = *state_;
   locally(*state.comm, "planning the output", [&] {
-    expects(!state.sums, "an output is created once");
+    expects(!state.part && !state.sums, "an output is created once");
     const std::int64_t blocks = ChecksumLayout(state.skeleton.catalog()).blocks();
     state.skeleton.add_dataset(kChecksumPath, kUint32, {blocks});
-    state.plan_sums();
   });
   same_everywhere(*state.comm, "the structure of the output",
                   content_digest(state.skeleton.catalog(), {}));
   state.build();
+  locally(*state.comm, "planning checksums", [&] { state.plan_sums(); });
   state.open();
 }
 
