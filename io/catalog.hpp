@@ -28,7 +28,8 @@ struct Dataset {
   std::int64_t bytes() const noexcept { return count() * type.bytes; }
 };
 
-// An attribute as JSON: text, integer, float, or an array of these; null if of another type.
+// An attribute as JSON: text, integer, float, or a flat array of these; null if of another type, of
+// more than 1 Mi elements, or not finite. Bytes that are not UTF-8 become U+FFFD.
 using Attributes = std::map<std::string, nlohmann::json>;
 
 struct Catalog {
@@ -47,8 +48,10 @@ struct Catalog {
   std::vector<std::string> children(const std::string& path) const;
 };
 
-// Walks `file` in a child process on rank 0 (limits: 2 GiB, 120 s, 4 million objects) and
-// broadcasts what it found.
+// Walks `file` in a child process on rank 0 (limits: 2 GiB, 120 s, 4 million objects, groups 64
+// deep) and broadcasts what it found. Soft links are followed inside the file; an external link is
+// as good as absent. An object with several paths is listed under each; a group inside itself is
+// listed without its contents.
 //   where    collective over `comm`
 //   throws   SharedError: kNoInput, kNoPermission, kBadData ("not an HDF5 file", "truncated",
 //            "damaged: the HDF5 library crashed on its structure", an external file is named, …)

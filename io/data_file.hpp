@@ -13,7 +13,7 @@ namespace espalier::io {
 // An open file described by a catalog (borrowed: must outlive this). Contiguous data is read by
 // pread where it lies; anything else through HDF5. If the file has espalier's checksum table, every
 // block that is touched is verified; partial blocks are read whole for that.
-// All members are local; a rank may read while others do not.
+// All members are local; a rank may read while others do not. One thread at a time.
 //   throws   Error: kIoFailed if reading fails, kBadData naming file, dataset and block if a
 //            checksum differs, a value does not fit the type asked for, or the range is outside
 class DataFile {
