@@ -21,8 +21,8 @@ string string_view strstream syncstream system_error thread tuple type_traits ty
 unordered_map unordered_set utility valarray variant vector version cxxabi.h
 """.split())
 POSIX = (r"(arpa|linux|net|netinet|sys)/.+\.h|(dirent|dlfcn|errno|execinfo|fcntl|fnmatch|glob|grp|"
-         r"inttypes|libgen|limits|netdb|poll|pthread|pwd|regex|sched|signal|spawn|stdint|stdio|stdlib|"
-         r"string|strings|termios|time|unistd|utime)\.h")
+         r"inttypes|libgen|limits|netdb|poll|pthread|pwd|regex|sched|signal|spawn|stdint|stdio|"
+         r"stdlib|string|strings|termios|time|unistd|utime)\.h")
 HIGHWAY = r"hwy/.+"
 INTRINSICS = r"(cpuid|immintrin|x86intrin|arm_neon|arm_sve)\.h"
 MPI = r"mpi\.h"
