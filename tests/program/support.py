@@ -111,6 +111,17 @@ class ProgramTest(unittest.TestCase):
         self.assert_nothing_half_written(cwd or self.folder)
         return run
 
+    def refused(self, *arguments, status, words, output=None, **more):
+        """At 1 and 3 ranks the job ends with `status`, says all `words` in its one line, and makes
+        no output."""
+        for ranks in (1, 3):
+            with self.subTest(ranks=ranks, arguments=arguments):
+                line = self.espalier(*arguments, ranks=ranks, status=status, **more).complaint()
+                for word in words:
+                    self.assertIn(word, line)
+                if output:
+                    self.assertFalse(os.path.exists(output), output)
+
     def assert_nothing_half_written(self, folder):
         for where, _, names in os.walk(folder):
             self.assertEqual([name for name in names if name.endswith(".part")], [], where)

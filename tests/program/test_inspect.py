@@ -99,6 +99,7 @@ class ReportTest(ProgramTest):
         network, batch = small_network(self, bias=0), small_batch(self)
         with open("truth.tsv", "w", encoding="ascii") as file:
             file.writelines(f"{s + 1}\n" for s in range(25) if s % 5)
+        written = set()
         for ranks, grid in ((1, "1x1"), (3, "3x1"), (4, "2x2")):
             with self.subTest(ranks=ranks):
                 self.espalier("infer", network, batch, "-o", f"r{ranks}.h5", "--truth",
@@ -126,7 +127,9 @@ class ReportTest(ProgramTest):
                 self.assertEqual(report["config"]["grid"], grid)
                 self.assertGreater(report["bytes_read"], 0)
                 self.assertGreater(report["bytes_written"], 0)
+                written.add(report["bytes_written"])
                 self.assertEqual(report["bytes_exchanged"] > 0, grid != "1x1")
+        self.assertEqual(len(written), 1, "all ranks together write the same file")
 
     def test_report_of_a_failure(self):
         small_network(self)
