@@ -152,10 +152,11 @@ class LayerParser {
     require(!list.empty(), "attribute 'inputs' is empty; a layer has at least one input");
     std::vector<std::int64_t> inputs;
     for (const json& value : list) {
-      // Whatever does not fit into 64 bits with a sign becomes a number out of range.
-      const bool whole = value.is_number_integer();
-      const auto input = whole ? value.get<std::int64_t>() : 0;
-      require(whole && input >= kNetworkInput && input < layers_, "its input ", shown(value),
+      const bool whole = value.is_number_integer() &&
+                         (!value.is_number_unsigned() ||
+                          value.get<std::uint64_t>() <= static_cast<std::uint64_t>(layers_));
+      const auto input = whole ? value.get<std::int64_t>() : layers_;
+      require(input >= kNetworkInput && input < layers_, "its input ", shown(value),
               " is no layer; layers are 0 to ", layers_ - 1, ", the network's input is -1");
       inputs.push_back(input);
     }

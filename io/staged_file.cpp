@@ -132,8 +132,7 @@ void StagedFile::State::build() {
       throw Error(
           ExitStatus::kCannotCreate,
           text("cannot create ", path, ": rank ", comm->rank(), " does not see the ", part_name(),
-               " that rank 0 has made; outputs need a folder that all nodes "
-               "share"));
+               " that rank 0 has made; outputs need a folder that all nodes share"));
     }
   });
 }

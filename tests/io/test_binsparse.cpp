@@ -153,8 +153,7 @@ BOOST_AUTO_TEST_CASE(refuses_descriptors_that_are_none) {
       "65 f.h5: /m: is no binsparse matrix: it has no text attribute binsparse";
   BOOST_CHECK_EQUAL(found(3), none);
   BOOST_CHECK_EQUAL(found(nullptr), none);
-  BOOST_CHECK_EQUAL(found("{a"),
-                    "65 f.h5: /m: the attribute binsparse is no JSON object: \"{a\"");
+  BOOST_CHECK_EQUAL(found("{a"), "65 f.h5: /m: the attribute binsparse is no JSON object: \"{a\"");
   BOOST_CHECK(found("[1]").ends_with("is no JSON object: \"[1]\""));
   BOOST_CHECK(found("{\"binsparse\":3}").ends_with("the attribute binsparse holds no JSON object"));
   BOOST_CHECK_EQUAL(error_of([&] { io::parse_matrix(catalog, "/absent"); }),
