@@ -26,7 +26,8 @@ void fetch_array(const io::SideFile& file, std::int64_t& position, std::int64_t 
   position += std::ssize(bytes);
 }
 
-// Sums of doubles over the ranks, in rank order.
+}  // namespace
+
 std::vector<double> exchange_sums(const Comm& comm, const std::vector<double>& mine) {
   std::vector<double> sums(mine.size(), 0);
   for (const auto& bytes : comm.gather_all_bytes(std::as_bytes(std::span(mine)))) {
@@ -39,7 +40,34 @@ std::vector<double> exchange_sums(const Comm& comm, const std::vector<double>& m
   return sums;
 }
 
-}  // namespace
+std::vector<std::int64_t> share_equals(const Comm& comm, const Pieces& pieces,
+                                       const std::vector<std::int64_t>& equals,
+                                       const std::vector<LayerVerdict>& verdicts) {
+  const auto ranks = to_size(comm.ranks());
+  std::vector<std::int64_t> all(equals.size() * ranks, 0);
+  for (std::size_t number = 0; number < equals.size(); ++number) {
+    all[number * ranks + to_size(comm.rank())] = equals[number];
+  }
+  comm.sum(all);
+  std::vector<std::int64_t> stay(equals.size(), 0);
+  std::map<std::int64_t, std::int64_t> left;  // by group
+  for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
+    const LayerVerdict& verdict = verdicts[to_size(layer)];
+    std::int64_t& remaining = left.emplace(verdict.group, verdict.cut.equals).first->second;
+    for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
+      const auto number = to_size(pieces.number(layer, round));
+      for (std::size_t rank = 0; rank < ranks; ++rank) {
+        const std::int64_t equal = all[number * ranks + rank];
+        const std::int64_t taken = verdict.group < 0 ? equal : std::min(remaining, equal);
+        remaining -= taken;
+        if (rank == to_size(comm.rank())) {
+          stay[number] = taken;
+        }
+      }
+    }
+  }
+  return stay;
+}
 
 Candidates::Candidates(const Pieces& pieces, const std::string& folder, std::int64_t kept_bytes)
     : pieces_(pieces), file_(folder, kept_bytes), mine_(to_size(pieces.count())) {}
@@ -101,32 +129,6 @@ void Candidates::Spread::add(float value) {
   high = std::max(high, bits_of(value));
 }
 
-void Candidates::share_equals(const Comm& comm, const std::vector<Tally>& tallies) {
-  const int ranks = comm.ranks();
-  std::vector<std::int64_t> equals(tallies.size() * to_size(ranks), 0);
-  for (std::size_t i = 0; i < tallies.size(); ++i) {
-    equals[i * to_size(ranks) + to_size(comm.rank())] = tallies[i].equal;
-  }
-  comm.sum(equals);
-  std::map<std::int64_t, std::int64_t> left;  // by group
-  for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
-    const LayerVerdict& verdict = verdicts_[to_size(layer)];
-    const std::int64_t all = verdict.cut.equals;
-    auto& remaining = left.emplace(verdict.group, all).first->second;
-    for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-      const auto number = to_size(pieces_.number(layer, round));
-      for (int rank = 0; rank < ranks; ++rank) {
-        const std::int64_t equal = equals[number * to_size(ranks) + to_size(rank)];
-        const std::int64_t stay = verdict.group < 0 ? equal : std::min(remaining, equal);
-        remaining -= verdict.group < 0 ? 0 : stay;
-        if (rank == comm.rank()) {
-          mine_[number].equals = stay;
-        }
-      }
-    }
-  }
-}
-
 // The values of a piece that stay, where just a part of its equals does.
 Candidates::Spread Candidates::spread_of(std::int64_t layer, const Piece& piece) const {
   Spread spread;
@@ -145,7 +147,14 @@ std::vector<LayerOutcome> Candidates::settle(const Comm& comm, std::vector<Layer
       tallies[number] = tally(fetch(mine_[number]), verdicts_[to_size(layer)]);
     });
   });
-  share_equals(comm, tallies);
+  std::vector<std::int64_t> equals;
+  for (const Tally& tally : tallies) {
+    equals.push_back(tally.equal);
+  }
+  equals = share_equals(comm, pieces_, equals, verdicts_);
+  for (std::size_t number = 0; number < mine_.size(); ++number) {
+    mine_[number].equals = equals[number];
+  }
 
   const auto layers = to_size(pieces_.layers());
   std::vector<std::int64_t> kept(layers, 0), low(layers, Spread{}.low), high(layers, Spread{}.high);

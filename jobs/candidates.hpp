@@ -24,6 +24,17 @@ struct LayerVerdict {
   std::function<float(float)> change;  // of a weight that stays, never to 0; may be empty
 };
 
+// How many of the equals to a cut stay in each of this rank's pieces.
+//   shapes   equals and result by piece number: of this rank's pieces; verdicts by layer
+//   where    collective over `comm`
+std::vector<std::int64_t> share_equals(const Comm& comm, const Pieces& pieces,
+                                       const std::vector<std::int64_t>& equals,
+                                       const std::vector<LayerVerdict>& verdicts);
+
+// Sums over the ranks, in rank order: for figures that people read.
+//   where    collective over `comm`
+std::vector<double> exchange_sums(const Comm& comm, const std::vector<double>& mine);
+
 // What became of a layer, on all ranks.
 struct LayerOutcome {
   std::int64_t kept = 0;
@@ -73,7 +84,6 @@ class Candidates {
 
   KeyedRows fetch(const Piece& piece) const;
   static Tally tally(const KeyedRows& keyed, const LayerVerdict& verdict);
-  void share_equals(const Comm& comm, const std::vector<Tally>& tallies);
   Spread spread_of(std::int64_t layer, const Piece& piece) const;
   kernels::CsrRows decide(std::int64_t layer, const Piece& piece) const;
   template <typename Use>

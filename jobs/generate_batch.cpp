@@ -79,9 +79,7 @@ ExitStatus write_batch(Context& context, OutputPlan& plan, BatchSource source) {
     const PhaseTimer timer(context.times, Phase::kWrite);
     writer.finish();
   }
-  context.report.set("samples", samples);
-  context.report.set("rows", samples);
-  context.report.set("features", features.cols);
+  report_batch(context, samples, features.cols);
   end_output(context, plan, {nnz, now_seconds() - start, 0, writer.bytes_written()});
   return ExitStatus::kDone;
 }

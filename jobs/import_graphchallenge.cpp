@@ -140,6 +140,39 @@ io::Network describe_network(const NetworkSettings& settings,
   return network;
 }
 
+struct FeatureSettings {
+  std::string file, output;
+  std::int64_t neurons = 0, bytes = 0;
+  std::optional<std::int64_t> samples;
+};
+
+FeatureSettings feature_settings(const Options& options) {
+  FeatureSettings settings;
+  settings.file = options.text("features");
+  settings.output = options.text("out");
+  settings.neurons = options.integer("neurons", 1, kMost);
+  if (options.given("samples")) {
+    settings.samples = options.integer("samples", 0, kMost);
+  }
+  settings.bytes = io::InputFile(settings.file).size();
+  return settings;
+}
+
+OutputPlan plan_batch(const Comm& world, const FeatureSettings& settings) {
+  OutputPlan plan;
+  plan.path = settings.output;
+  plan.provenance.kind = "batch";
+  plan.provenance.job = "import";
+  plan.provenance.options = {{"from", "graphchallenge"}, {"neurons", settings.neurons}};
+  if (settings.samples) {
+    plan.provenance.options["samples"] = *settings.samples;
+  }
+  plan.what = text("a batch with ", counted(settings.neurons, "feature"), " from ",
+                   spelled_bytes(settings.bytes), " of text");
+  plan.digest_inputs = [&] { return std::vector{io::digest_files(world, {settings.file})}; };
+  return plan;
+}
+
 }  // namespace
 
 ExitStatus import_challenge_network(Context& context) {
@@ -183,28 +216,10 @@ ExitStatus import_challenge_network(Context& context) {
 
 ExitStatus import_challenge_features(Context& context) {
   const Comm& world = context.world;
-  const Options& options = context.options;
   const double start = now_seconds();
-  const std::string file = options.text("features");
-  const std::int64_t neurons = options.integer("neurons", 1, kMost);
-  std::optional<std::int64_t> samples;
-  if (options.given("samples")) {
-    samples = options.integer("samples", 0, kMost);
-  }
-  const std::int64_t bytes =
-      locally(world, "opening " + file, [&] { return io::InputFile(file).size(); });
-
-  OutputPlan plan;
-  plan.path = options.text("out");
-  plan.provenance.kind = "batch";
-  plan.provenance.job = "import";
-  plan.provenance.options = {{"from", "graphchallenge"}, {"neurons", neurons}};
-  if (samples) {
-    plan.provenance.options["samples"] = *samples;
-  }
-  plan.what = text("a batch with ", counted(neurons, "feature"), " from ", spelled_bytes(bytes),
-                   " of text");
-  plan.digest_inputs = [&] { return std::vector{io::digest_files(world, {file})}; };
+  const FeatureSettings settings =
+      locally(world, "reading options", [&] { return feature_settings(context.options); });
+  OutputPlan plan = plan_batch(world, settings);
   if (!begin_output(context, plan)) {
     return ExitStatus::kDone;
   }
@@ -213,13 +228,14 @@ ExitStatus import_challenge_features(Context& context) {
   std::vector<MatrixTotals> totals(1);
   {
     const PhaseTimer timer(context.times, Phase::kRead);
-    features = io::read_challenge_features(world, file, neurons, samples);
+    features =
+        io::read_challenge_features(world, settings.file, settings.neurons, settings.samples);
     totals[0].add(features.rows);
     MatrixTotals::join(world, totals);
   }
   io::Batch batch;
   batch.features.rows = features.samples;
-  batch.features.cols = neurons;
+  batch.features.cols = settings.neurons;
   batch.features.stored = totals[0].nnz();
   batch.features.iso = totals[0].iso().has_value();
 
@@ -229,12 +245,10 @@ ExitStatus import_challenge_features(Context& context) {
   writer.write_samples(features.rows, {}, {});
   writer.finish();
 
-  context.report.add_bytes_read(split_evenly(bytes, world.ranks(), world.rank()).size());
-  context.report.set("samples", features.samples);
-  context.report.set("rows", features.samples);
-  context.report.set("features", neurons);
+  context.report.add_bytes_read(split_evenly(settings.bytes, world.ranks(), world.rank()).size());
+  report_batch(context, features.samples, settings.neurons);
   end_output(context, plan,
-             {totals[0].nnz(), now_seconds() - start, bytes, writer.bytes_written()});
+             {totals[0].nnz(), now_seconds() - start, settings.bytes, writer.bytes_written()});
   return ExitStatus::kDone;
 }
 

@@ -1,5 +1,6 @@
 // From people's own HDF5 and NetCDF-4 arrays to a batch.
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -45,7 +46,9 @@ struct Hdf5Input {
   std::map<std::string, io::Catalog> catalogs;
   std::map<std::string, io::DataFile> files;
   io::ForeignFeatures found;
+  std::optional<io::ForeignIds> sample_ids;
 
+  bool dense() const { return found.form == io::ForeignFeatures::Form::kDense; }
   const io::DataFile& file(const Place& place) const { return files.at(place.file); }
 };
 
@@ -89,7 +92,6 @@ void find_arrays(const Options& options, Hdf5Input& input) {
 }
 
 OutputPlan plan_batch(Context& context, const Hdf5Input& input) {
-  const bool dense = input.found.form == io::ForeignFeatures::Form::kDense;
   OutputPlan plan;
   plan.path = context.options.text("out");
   plan.provenance.kind = "batch";
@@ -102,9 +104,9 @@ OutputPlan plan_batch(Context& context, const Hdf5Input& input) {
   if (input.ids) {
     plan.provenance.options["ids"] = input.ids->path;
   }
-  plan.what =
-      text("a ", dense ? "dense" : "sparse", " batch of ", counted(input.found.samples, "sample"),
-           " with ", counted(input.found.features, "feature"));
+  plan.what = text("a ", input.dense() ? "dense" : "sparse", " batch of ",
+                   counted(input.found.samples, "sample"), " with ",
+                   counted(input.found.features, "feature"));
   plan.digest_inputs = [&context, &input] {
     std::vector<std::string> digests;
     for (const auto& place : {std::optional(input.features), input.labels, input.ids}) {
@@ -124,11 +126,10 @@ Rounds plan_rounds(Context& context, const Hdf5Input& input) {
   constexpr std::int64_t kBytesAValue = 3 * sizeof(float);
   const io::ForeignFeatures& found = input.found;
   const std::int64_t memory = context.memory_per_rank();
-  const bool dense = found.form == io::ForeignFeatures::Form::kDense;
   const std::int64_t bytes =
-      kBytesAValue *
-      (dense ? found.features : found.stored / std::max<std::int64_t>(found.samples, 1) + 1);
-  if (dense && bytes > memory) {
+      kBytesAValue * (input.dense() ? found.features
+                                    : found.stored / std::max<std::int64_t>(found.samples, 1) + 1);
+  if (input.dense() && bytes > memory) {
     throw SharedError(ExitStatus::kDoesNotFit,
                       text(input.features.file, ": ", input.features.path, ": one sample has ",
                            found.features, " features and needs ", spelled_bytes(bytes),
@@ -154,39 +155,78 @@ MatrixTotals spool_features(Context& context, const Hdf5Input& input, const Roun
   return totals[0];
 }
 
-io::Batch describe_batch(const io::ForeignFeatures& found, const MatrixTotals& totals) {
+io::Batch describe_batch(const Hdf5Input& input, const MatrixTotals& totals) {
+  const io::ForeignFeatures& found = input.found;
   io::Batch batch;
   batch.features.rows = found.samples;
   batch.features.cols = found.features;
   batch.value_type = found.type == io::kUint8 ? io::kUint8 : io::kFloat32;
-  if (found.form == io::ForeignFeatures::Form::kDense) {
+  if (input.dense()) {
     batch.features.format = io::MatrixFormat::kDmat;
     batch.features.stored = found.stored;
   } else {
     batch.features.stored = totals.nnz();
     batch.features.iso = totals.iso().has_value();
   }
+  batch.labels = input.labels.has_value();
+  if (input.sample_ids) {
+    batch.sample_id = input.sample_ids->type();
+  }
   return batch;
 }
 
-// Labels and ids of one round.
-struct Extras {
+// All of some samples.
+struct Block {
+  kernels::CsrRows rows;
   std::vector<std::int64_t> labels;
   std::vector<std::byte> ids;
 };
 
-Extras read_extras(const Hdf5Input& input, const std::optional<io::ForeignIds>& ids,
-                   Range samples) {
-  Extras extras;
+Block read_block(const Hdf5Input& input, kernels::CsrRows rows, Range samples) {
+  Block block;
+  block.rows = std::move(rows);
   if (input.labels && !samples.empty()) {
     const io::DataFile& file = input.file(*input.labels);
-    extras.labels.resize(static_cast<std::size_t>(samples.size()));
-    file.read(file.catalog().dataset(input.labels->path), samples.begin, extras.labels);
+    block.labels.resize(static_cast<std::size_t>(samples.size()));
+    file.read(file.catalog().dataset(input.labels->path), samples.begin, block.labels);
   }
-  if (ids) {
-    extras.ids = ids->read(samples);
+  if (input.sample_ids) {
+    block.ids = input.sample_ids->read(samples);
   }
-  return extras;
+  return block;
+}
+
+// Writes the batch round by round: sparse rows from the spool, dense ones as they are read.
+//   returns  the non-zeros of all ranks
+std::int64_t write_rounds(Context& context, const Hdf5Input& input, const Rounds& rounds,
+                          const std::function<kernels::CsrRows(std::int64_t round)>& rows_of,
+                          io::BatchWriter& writer) {
+  const Comm& world = context.world;
+  Progress progress("writing", input.found.samples, "samples");
+  std::int64_t nnz = 0;
+  for (std::int64_t round = 0; round < rounds.rounds(); ++round) {
+    const Block block = locally(world, "reading features", [&] {
+      const PhaseTimer timer(context.times, Phase::kRead);
+      return read_block(input, rows_of(round), rounds.range(round, world.rank()));
+    });
+    nnz += block.rows.nnz();
+    const PhaseTimer timer(context.times, Phase::kWrite);
+    writer.write_samples(block.rows, block.labels, block.ids);
+    progress.done(rounds.range(round, world.ranks() - 1).end);
+  }
+  return world.sum(nnz);
+}
+
+Hdf5Input open_input(Context& context) {
+  const Comm& world = context.world;
+  Hdf5Input input;
+  locally(world, "reading options", [&] { read_places(context.options, input); });
+  open_files(world, input);
+  locally(world, "looking for arrays", [&] { find_arrays(context.options, input); });
+  if (input.ids) {
+    input.sample_ids.emplace(world, input.file(*input.ids), input.ids->path, input.found.samples);
+  }
+  return input;
 }
 
 }  // namespace
@@ -194,66 +234,41 @@ Extras read_extras(const Hdf5Input& input, const std::optional<io::ForeignIds>& 
 ExitStatus import_hdf5(Context& context) {
   const Comm& world = context.world;
   const double start = now_seconds();
-  Hdf5Input input;
-  locally(world, "reading options", [&] { read_places(context.options, input); });
-  open_files(world, input);
-  locally(world, "looking for arrays", [&] { find_arrays(context.options, input); });
-  std::optional<io::ForeignIds> ids;
-  if (input.ids) {
-    ids.emplace(world, input.file(*input.ids), input.ids->path, input.found.samples);
-  }
+  const Hdf5Input input = open_input(context);
   OutputPlan plan = plan_batch(context, input);
   if (!begin_output(context, plan)) {
     return ExitStatus::kDone;
   }
 
-  const bool dense = input.found.form == io::ForeignFeatures::Form::kDense;
   const Rounds rounds = plan_rounds(context, input);
   RowSpool spool(folder_of(plan.path));
-  MatrixTotals totals;
-  if (!dense) {
-    totals = spool_features(context, input, rounds, spool);
-  }
-  io::Batch batch = describe_batch(input.found, totals);
-  batch.labels = input.labels.has_value();
-  batch.sample_id = ids ? std::optional(ids->type()) : std::nullopt;
+  const MatrixTotals totals =
+      input.dense() ? MatrixTotals() : spool_features(context, input, rounds, spool);
+  const auto rows_of = [&](std::int64_t round) {
+    if (input.dense()) {
+      return io::read_foreign_features(input.file(input.features), input.found,
+                                       rounds.range(round, world.rank()));
+    }
+    kernels::CsrRows rows = spool.read(static_cast<std::size_t>(round));
+    spell_values(rows, totals.iso());
+    return rows;
+  };
 
-  io::BatchWriter writer(world, plan.path, batch, plan.provenance, context.output_options());
-  Progress progress("writing", input.found.samples, "samples");
-  std::int64_t nnz = 0;
-  for (std::int64_t round = 0; round < rounds.rounds(); ++round) {
-    const Range mine = rounds.range(round, world.rank());
-    Extras extras;
-    const kernels::CsrRows rows = locally(world, "reading features", [&] {
-      const PhaseTimer timer(context.times, Phase::kRead);
-      extras = read_extras(input, ids, mine);
-      kernels::CsrRows block =
-          dense ? io::read_foreign_features(input.file(input.features), input.found, mine)
-                : spool.read(static_cast<std::size_t>(round));
-      spell_values(block, totals.iso());
-      return block;
-    });
-    nnz += rows.nnz();
-    const PhaseTimer timer(context.times, Phase::kWrite);
-    writer.write_samples(rows, extras.labels, extras.ids);
-    progress.done(rounds.range(round, world.ranks() - 1).end);
-  }
+  io::BatchWriter writer(world, plan.path, describe_batch(input, totals), plan.provenance,
+                         context.output_options());
+  const std::int64_t nnz = write_rounds(context, input, rounds, rows_of, writer);
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
     writer.finish();
   }
-
   std::int64_t bytes_read = 0;
   for (const auto& [name, file] : input.files) {
     bytes_read += file.bytes_read();
   }
   context.report.add_bytes_read(bytes_read);
-  context.report.set("samples", input.found.samples);
-  context.report.set("rows", input.found.samples);
-  context.report.set("features", input.found.features);
-  end_output(
-      context, plan,
-      {world.sum(nnz), now_seconds() - start, world.sum(bytes_read), writer.bytes_written()});
+  report_batch(context, input.found.samples, input.found.features);
+  end_output(context, plan,
+             {nnz, now_seconds() - start, world.sum(bytes_read), writer.bytes_written()});
   return ExitStatus::kDone;
 }
 

@@ -200,9 +200,7 @@ ExitStatus import_idx(Context& context) {
 
   context.report.add_bytes_read(
       split_evenly(input.samples() * image_bytes, world.ranks(), world.rank()).size());
-  context.report.set("samples", input.samples());
-  context.report.set("rows", input.samples());
-  context.report.set("features", input.features());
+  report_batch(context, input.samples(), input.features());
   end_output(
       context, plan,
       {totals.nnz(), now_seconds() - start, input.samples() * image_bytes, writer.bytes_written()});

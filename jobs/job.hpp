@@ -61,6 +61,8 @@ Job export_job();
 Job generate_job();
 Job prune_job();
 Job infer_job();
+Job evaluate_job();
+Job compare_job();
 Job inspect_job();
 Job verify_job();
 

@@ -55,6 +55,12 @@ void end_output(Context& context, const OutputPlan& plan, const Made& made) {
                 spelled_bytes(bytes), " in ", rounded(made.seconds), " s", rate));
 }
 
+void report_batch(Context& context, std::int64_t samples, std::int64_t features) {
+  context.report.set("samples", samples);
+  context.report.set("rows", samples);
+  context.report.set("features", features);
+}
+
 float float_option(const Options& options, const std::string& name) {
   const auto value = static_cast<float>(options.number(name));
   if (!std::isfinite(value)) {

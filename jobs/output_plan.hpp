@@ -38,6 +38,9 @@ struct Made {
 //   where    collective
 void end_output(Context& context, const OutputPlan& plan, const Made& made);
 
+// What every job that makes a batch reports.
+void report_batch(Context& context, std::int64_t samples, std::int64_t features);
+
 // A number option as float32, and --layout csr|triplets.
 //   throws   SharedError if it does not fit, or is another word
 float float_option(const Options& options, const std::string& name);

@@ -19,7 +19,7 @@ constexpr std::int64_t kMostKeptBytes = INT64_C(64) << 20;
 PieceMemory plan_pieces(std::int64_t memory_per_rank) {
   const std::int64_t left = memory_per_rank - kProgramBytes;
   const PieceMemory memory{std::min(kMostEntries, left / 2 / kEntryBytes),
-                           std::min(kMostKeptBytes, left / 8)};
+                           std::min(kMostKeptBytes, left / 8), left / 4};
   if (memory.piece_entries < kLeastEntries) {
     throw Error(ExitStatus::kDoesNotFit,
                 text("--memory-per-rank ", spelled_bytes(memory_per_rank), " is too little: ",
@@ -31,7 +31,8 @@ PieceMemory plan_pieces(std::int64_t memory_per_rank) {
 
 Pieces::Pieces(
     const io::Network& network, int ranks, const PieceMemory& memory,
-    const std::function<std::int64_t(std::int64_t layer, std::int64_t row)>& entries_before)
+    const std::function<std::int64_t(std::int64_t layer, std::int64_t row)>& entries_before,
+    std::int64_t row_step)
     : ranks_(ranks) {
   // Half of what fits: a piece may be longer than planned by one row.
   const std::int64_t wanted = memory.piece_entries / 2;
@@ -40,15 +41,20 @@ Pieces::Pieces(
     const std::int64_t rows = network.layers[id].weight.rows;
     const std::int64_t entries = entries_before(layer, rows);
     const std::int64_t rounds = (entries + rows) / (ranks * wanted) + 1;
-    bounds_.push_back(split_by_nnz(rows, narrow<int>(rounds * ranks),
-                                   [&](std::int64_t row) { return entries_before(layer, row); }));
+    const std::int64_t steps = (rows - 1) / row_step + 1;
+    const auto row_of = [&](std::int64_t step) { return step == steps ? rows : step * row_step; };
+    bounds_.push_back(split_by_nnz(steps, narrow<int>(rounds * ranks), [&](std::int64_t step) {
+      return entries_before(layer, row_of(step));
+    }));
+    std::transform(bounds_.back().begin(), bounds_.back().end(), bounds_.back().begin(), row_of);
     first_.push_back(first_.back() + rounds);
     std::int64_t before = 0;
     for (const std::int64_t bound : bounds_.back()) {
       const std::int64_t here = entries_before(layer, bound);
       if (here - before > memory.piece_entries) {
         throw Error(ExitStatus::kDoesNotFit,
-                    text("layer ", id, " (", network.layers[id].name, "): a row with ",
+                    text("layer ", id, " (", network.layers[id].name,
+                         "): ", row_step > 1 ? "a row of blocks" : "a row", " with ",
                          grouped(here - before), " weights needs ",
                          spelled_bytes((here - before) * kEntryBytes), ", but ",
                          spelled_bytes(memory.piece_entries * kEntryBytes),

@@ -14,6 +14,7 @@ namespace espalier::jobs {
 struct PieceMemory {
   std::int64_t piece_entries = 0;  // stored weights of one piece
   std::int64_t kept_bytes = 0;     // of finished pieces, before they go to the disk
+  std::int64_t group_bytes = 0;    // of what is known of groups of weights
 };
 // Bytes that a stored weight of a piece takes while it is read, decided on and written.
 inline constexpr std::int64_t kEntryBytes = 40;
@@ -28,10 +29,12 @@ PieceMemory plan_pieces(std::int64_t memory_per_rank);
 class Pieces {
  public:
   // `entries_before(layer, row)`: stored weights to be held for rows < row; ascending, local.
+  // Pieces begin at multiples of `row_step`.
   //   where    local; the same on every rank
-  //   throws   Error(kDoesNotFit) naming the layer if a single row is beyond a piece
+  //   throws   Error(kDoesNotFit) naming the layer if so few rows are beyond a piece
   Pieces(const io::Network& network, int ranks, const PieceMemory& memory,
-         const std::function<std::int64_t(std::int64_t layer, std::int64_t row)>& entries_before);
+         const std::function<std::int64_t(std::int64_t layer, std::int64_t row)>& entries_before,
+         std::int64_t row_step = 1);
 
   std::int64_t layers() const noexcept { return static_cast<std::int64_t>(bounds_.size()); }
   std::int64_t rounds(std::int64_t layer) const;

@@ -30,6 +30,8 @@ const std::map<std::string, MethodRule>& method_rules() {
       {"threshold", {PruneMethod::kThreshold, false, true, false, {}}},
       {"random", {PruneMethod::kRandom, true, false, true, {"probabilistic"}}},
       {"l1", {PruneMethod::kL1, true, true, false, {}}},
+      {"bias", {PruneMethod::kBias, false, false, false, {}}},
+      {"group", {PruneMethod::kGroup, true, true, false, {"unit", "norm"}}},
       {"lp", {PruneMethod::kLp, true, true, false, {"p"}}},
       {"nm", {PruneMethod::kNm, false, false, false, {"pattern"}}},
       {"mask", {PruneMethod::kMask, false, false, false, {"file"}}},
@@ -153,17 +155,48 @@ void read_pattern(const Options& options, PruneSettings& settings) {
   settings.of_m = *m;
 }
 
+void read_group(const Options& options, PruneSettings& settings) {
+  const std::string unit = options.text("unit");
+  const std::size_t times = unit.find('x');
+  const auto rows = unit.rfind("block:", 0) == 0 && times != std::string::npos
+                        ? read_integer(unit.substr(6, times - 6))
+                        : std::nullopt;
+  const auto cols = rows ? read_integer(unit.substr(times + 1)) : std::nullopt;
+  if (unit == "row") {
+    settings.group = {1, 0};
+  } else if (unit == "column") {
+    settings.group = {0, 1};
+  } else if (rows && cols && *rows >= 1 && *cols >= 1) {
+    settings.group = {*rows, *cols};
+  } else {
+    throw options.fault("unit", "right is row, column or block:RxC, as in block:4x4");
+  }
+  const std::string norm = options.choice("norm", {"1", "2", "inf"});
+  settings.norm = norm == "1" ? GroupNorm::kOne : norm == "2" ? GroupNorm::kTwo : GroupNorm::kMax;
+}
+
 void check_own_options(const Options& options, const MethodRule& rule) {
-  for (const std::string name : {"p", "pattern", "file", "probabilistic"}) {
+  for (const std::string name : {"p", "pattern", "file", "unit", "norm", "probabilistic"}) {
     const bool own = std::find(rule.own.begin(), rule.own.end(), name) != rule.own.end();
+    const bool optional = name == "probabilistic" || name == "norm";
     const bool set = name == "probabilistic" ? options.flag(name) : options.given(name);
     if (set && !own) {
       throw options.fault(name, text("does not go with --method ", options.text("method")));
     }
-    if (!set && own && name != "probabilistic") {
+    if (!set && own && !optional) {
       throw options.fault("method", text("needs --", name));
     }
   }
+}
+
+// Positions of a layer, or its groups.
+std::int64_t competitors(const PruneSettings& settings, const io::MatrixInfo& weight) {
+  const auto parts = [](std::int64_t all, std::int64_t of) {
+    return of == 0 ? 1 : (all - 1) / of + 1;
+  };
+  return settings.method == PruneMethod::kGroup
+             ? parts(weight.rows, settings.group.rows) * parts(weight.cols, settings.group.cols)
+             : weight.rows * weight.cols;
 }
 
 std::int64_t keep_of(const PruneSettings& settings, std::int64_t positions, double sparsity) {
@@ -239,7 +272,7 @@ std::vector<double> sparsities_of(const PruneSettings& settings, const io::Netwo
 
 }  // namespace
 
-bool PruneSettings::selects() const noexcept {
+bool PruneSettings::counts() const noexcept {
   return (sparsity || keep || profile == PruneProfile::kList) && scope != PruneScope::kRow;
 }
 
@@ -262,8 +295,14 @@ PruneSettings prune_settings(const Options& options) {
   if (settings.method == PruneMethod::kNm) {
     read_pattern(options, settings);
   }
+  if (settings.method == PruneMethod::kGroup) {
+    read_group(options, settings);
+  }
   settings.probabilistic = options.flag("probabilistic");
   settings.seed = static_cast<std::uint64_t>(options.integer("seed"));
+  if (options.given("exclude") && settings.method == PruneMethod::kBias) {
+    throw options.fault("exclude", "does not go with --method bias");
+  }
   settings.exclude = options.given("exclude") ? options.text("exclude") : "";
   settings.file = options.given("file") ? options.text("file") : "";
   settings.layout = layout_option(options);
@@ -304,6 +343,10 @@ nlohmann::json canonical_options(const PruneSettings& settings) {
   if (settings.method == PruneMethod::kNm) {
     canonical["pattern"] = text(settings.keep_n, ":", settings.of_m);
   }
+  if (settings.method == PruneMethod::kGroup) {
+    canonical["unit"] = {settings.group.rows, settings.group.cols};
+    canonical["norm"] = static_cast<int>(settings.norm);
+  }
   if (settings.method == PruneMethod::kRandom) {
     canonical["seed"] = settings.seed;
     canonical["probabilistic"] = settings.probabilistic;
@@ -314,7 +357,7 @@ nlohmann::json canonical_options(const PruneSettings& settings) {
 PruneTargets prune_targets(const PruneSettings& settings, const io::Network& network) {
   PruneTargets targets;
   targets.excluded = excluded_layers(settings.exclude, network);
-  if (!settings.selects()) {
+  if (!settings.counts()) {
     return targets;
   }
   const auto sparsities = sparsities_of(settings, network, targets.excluded);
@@ -326,11 +369,11 @@ PruneTargets prune_targets(const PruneSettings& settings, const io::Network& net
     }
     const io::MatrixInfo& weight = network.layers[id].weight;
     const auto layer = static_cast<std::int64_t>(id);
-    positions += weight.rows * weight.cols;
+    const std::int64_t here = competitors(settings, weight);
+    positions += here;
     all.layers.push_back(layer);
     if (settings.scope == PruneScope::kLayer) {
-      targets.groups.push_back(
-          {{layer}, keep_of(settings, weight.rows * weight.cols, sparsities[id])});
+      targets.groups.push_back({{layer}, keep_of(settings, here, sparsities[id])});
     }
   }
   if (settings.scope == PruneScope::kGlobal) {

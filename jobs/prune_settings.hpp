@@ -13,10 +13,29 @@
 
 namespace espalier::jobs {
 
-enum class PruneMethod { kMagnitude, kThreshold, kRandom, kL1, kLp, kNm, kMask, kScores };
+enum class PruneMethod {
+  kMagnitude,
+  kThreshold,
+  kRandom,
+  kL1,
+  kLp,
+  kNm,
+  kMask,
+  kScores,
+  kGroup,
+  kBias
+};
 // Among which weights the largest are looked for.
 enum class PruneScope { kGlobal, kLayer, kRow };
 enum class PruneProfile { kNone, kUniform, kErk, kList };
+
+// Which weights stay or go together: blocks of rows x cols positions; 0 stands for all of a layer.
+struct GroupShape {
+  std::int64_t rows = 1, cols = 1;
+};
+// How large a group is: mean magnitude, root of the mean square, largest magnitude. Means are taken
+// over all positions, so that groups of different sizes compare.
+enum class GroupNorm { kOne, kTwo, kMax };
 
 struct PruneSettings {
   PruneMethod method = PruneMethod::kMagnitude;
@@ -30,13 +49,17 @@ struct PruneSettings {
   std::int64_t keep_n = 0, of_m = 0;
   bool probabilistic = false;
   std::uint64_t seed = 0;
+  GroupShape group;
+  GroupNorm norm = GroupNorm::kTwo;
   std::string exclude;  // a regular expression, empty for none
   std::string file;     // of masks or scores
   io::MatrixFormat layout = io::MatrixFormat::kCsr;
 
   bool shrinks() const noexcept { return method == PruneMethod::kL1 || method == PruneMethod::kLp; }
-  // Whether weights of different rows compete, so that counts decide.
-  bool selects() const noexcept;
+  // Whether weights or groups of different rows compete, so that counts decide.
+  bool counts() const noexcept;
+  // The same for weights.
+  bool selects() const noexcept { return counts() && method != PruneMethod::kGroup; }
 };
 
 //   throws   SharedError(kUsage, kBadConfig) naming the option, if it is malformed, missing, or
@@ -46,7 +69,7 @@ PruneSettings prune_settings(const Options& options);
 // What of it matters for the result; the file counts by its content, as an input.
 nlohmann::json canonical_options(const PruneSettings& settings);
 
-// What is decided together: which layers, and how many of their weights stay.
+// What is decided together: which layers, and how many of their weights (or groups) stay.
 struct PruneGroup {
   std::vector<std::int64_t> layers;  // ascending
   std::int64_t keep = 0;

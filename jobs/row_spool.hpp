@@ -17,7 +17,9 @@ namespace espalier::jobs {
 //   throws   Error as io::SideFile
 class RowSpool {
  public:
-  explicit RowSpool(const std::string& folder) : file_(folder) {}
+  // The first `kept_bytes` stay in memory.
+  explicit RowSpool(const std::string& folder, std::int64_t kept_bytes = INT64_C(64) << 20)
+      : file_(folder, kept_bytes) {}
   void append(const kernels::CsrRows& rows);
   kernels::CsrRows read(std::size_t piece) const;
   std::size_t pieces() const noexcept { return pieces_.size(); }

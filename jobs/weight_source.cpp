@@ -5,7 +5,6 @@
 
 #include "framework/error.hpp"
 #include "kernels/masks.hpp"
-#include "kernels/select.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -18,10 +17,6 @@ constexpr std::int64_t kStretch = INT64_C(1) << 17;
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
 }  // namespace
-
-std::uint32_t KeyedRows::key(std::int64_t k) const {
-  return keys.empty() ? kernels::magnitude_key(rows.value(k)) : keys[to_size(k)];
-}
 
 WeightSource::WeightSource(const io::NetworkReader& reader, KeyRule rule)
     : reader_(reader), rule_(std::move(rule)) {
@@ -45,22 +40,25 @@ std::span<const float> WeightSource::read_dense(std::int64_t layer, Range elemen
   const io::DataFile& data = reader_.data();
   const auto stretch = stretch_.span().first(to_size(elements.size()));
   data.read(data.catalog().dataset(weight.group + "/values"), elements.begin, stretch);
-  const bool finite = std::all_of(stretch.begin(), stretch.end(), [](float value) {
-    return kernels::magnitude_key(value) < kernels::kFirstNotFinite;
-  });
-  if (!finite) {
-    // Reads the rows once more to name the place.
-    const Range rows{elements.begin / weight.cols, (elements.end - 1) / weight.cols + 1};
-    reader_.read_rows(layer, rows);
-    expects(false, "a weight that is not finite is found again");
-  }
   return stretch;
+}
+
+// Reads the rows of these elements once more to name the one that is not finite.
+void WeightSource::complain(std::int64_t layer, Range elements) const {
+  const std::int64_t cols = reader_.network().layers[to_size(layer)].weight.cols;
+  reader_.read_rows(layer, {elements.begin / cols, (elements.end - 1) / cols + 1});
+  expects(false, "a weight that is not finite is found again");
 }
 
 void WeightSource::count_dense(std::int64_t layer, Range rows, std::span<std::int64_t> counts) {
   const std::int64_t cols = reader_.network().layers[to_size(layer)].weight.cols;
+  const auto not_finite = counts.subspan(kernels::kFirstNotFinite >> 16U);
   for (std::int64_t at = rows.begin * cols; at < rows.end * cols; at += kStretch) {
-    kernels::count_upper(read_dense(layer, {at, std::min(at + kStretch, rows.end * cols)}), counts);
+    const Range elements{at, std::min(at + kStretch, rows.end * cols)};
+    kernels::count_upper(read_dense(layer, elements), counts);
+    if (std::any_of(not_finite.begin(), not_finite.end(), [](std::int64_t n) { return n > 0; })) {
+      complain(layer, elements);
+    }
   }
 }
 
@@ -80,6 +78,12 @@ double WeightSource::collect_dense(std::int64_t layer, Range rows, std::uint32_t
       const kernels::Collected part = kernels::collect_dense(
           stretch.subspan(to_size(done), to_size(length)), least, indices_.data(), values_.data());
       const auto count = to_size(part.count);
+      // What is not finite has the largest keys, so it is among what is found.
+      if (!std::all_of(values_.data(), values_.data() + count, [](float value) {
+            return kernels::magnitude_key(value) < kernels::kFirstNotFinite;
+          })) {
+        complain(layer, {at, end});
+      }
       for (std::size_t k = 0; k < count; ++k) {
         indices_[k] += static_cast<std::uint32_t>(column);
       }

@@ -10,6 +10,7 @@
 #include "framework/shard.hpp"
 #include "io/network_file.hpp"
 #include "kernels/layout.hpp"
+#include "kernels/select.hpp"
 
 namespace espalier::jobs {
 
@@ -18,7 +19,9 @@ struct KeyedRows {
   kernels::CsrRows rows;
   std::vector<std::uint32_t> keys;
 
-  std::uint32_t key(std::int64_t k) const;
+  std::uint32_t key(std::int64_t k) const {
+    return keys.empty() ? kernels::magnitude_key(rows.value(k)) : keys[static_cast<std::size_t>(k)];
+  }
 };
 
 // The keys of rows of a layer without stored zeros, where they are not the magnitudes.
@@ -44,6 +47,7 @@ class WeightSource {
   void count_dense(std::int64_t layer, Range rows, std::span<std::int64_t> counts);
   double collect_dense(std::int64_t layer, Range rows, std::uint32_t least,
                        kernels::CsrRows& found);
+  void complain(std::int64_t layer, Range elements) const;
   KeyedRows read_keyed(std::int64_t layer, Range rows) const;
 
   const io::NetworkReader& reader_;

@@ -324,6 +324,55 @@ class OtherMethodsTest(PruneTest):
                 expected.append(left)
             self.assert_same(found, expected, kind)
 
+    def group_sizes(self, weights, unit, norm):
+        """The size of each group, spread over its positions, and each position's group number."""
+        rows, cols = weights.shape
+        height, width = {"row": (1, cols), "column": (rows, 1)}.get(unit) or map(
+            int, unit[6:].split("x"))
+        across = -(-cols // width)
+        number = np.add.outer(np.arange(rows) // height * across, np.arange(cols) // width)
+        total = np.zeros(number.max() + 1)
+        sizes = np.abs(weights.astype(np.float64))
+        positions = np.bincount(number.ravel())
+        if norm == "inf":
+            np.maximum.at(total, number, sizes)
+        elif norm == "1":
+            np.add.at(total, number, sizes)
+            total /= positions
+        else:
+            np.add.at(total, number, sizes ** 2)
+            total = np.sqrt(total / positions)
+        return total.astype(np.float32), number
+
+    def test_groups(self):
+        for kind in ("plain", "ties", "sparse"):
+            layers = network_of_kind(kind, widths=(40, 30, 1, 13))
+            # Integers: their sums have no rounding, and ties are frequent.
+            layers = [np.round(weights * 3) for weights in layers]
+            write_network("net.h5", layers, "DMAT" if kind == "ties" else "CSR")
+            for unit in ("row", "column", "block:4x3", "block:1x100"):
+                for norm in ("1", "2", "inf"):
+                    sizes = [self.group_sizes(weights, unit, norm) for weights in layers]
+                    count = sum(total.size for total, _ in sizes)
+                    kept = keep_largest([t.ravel() for t, _ in sizes], kept_of(count, 0.6))
+                    expected = [np.where((k != 0)[number], weights, 0)
+                                for weights, k, (_, number) in zip(layers, kept, sizes)]
+                    found = self.prune("net.h5", "--method", "group", "--unit", unit,
+                                       "--norm", norm, "--sparsity", 0.6)
+                    self.assert_same(found, expected, f"{kind} {unit} {norm}")
+            limit = float(sizes[0][0][0])
+            found = self.prune("net.h5", "--method", "group", "--unit", "block:1x100", "--norm",
+                               "inf", "--threshold", limit, ranks=2)
+            self.assert_same(found, [np.where((total >= limit)[number], weights, 0)
+                                     for weights, (total, number) in zip(layers, sizes)])
+
+    def test_groups_of_each_layer_do_not_depend_on_ranks(self):
+        write_network("net.h5", network_of_kind("plain", widths=(500, 301, 1, 40)), "DMAT")
+        for unit in ("row", "column", "block:7x5"):
+            for scope in ("global", "layer"):
+                self.assert_same_bytes("net.h5", "--method", "group", "--unit", unit,
+                                       "--sparsity", 0.7, "--scope", scope)
+
     def test_masks_and_scores(self):
         layers = network_of_kind("plain")
         others = network_of_kind("ties", seed=5)
@@ -352,6 +401,109 @@ class OtherMethodsTest(PruneTest):
                           ["scores", "--file", "sparse.h5", "--keep", 7000]):
             self.assert_same_bytes("net.h5", "--method", *arguments)
         self.assert_same_bytes("sparse.h5", "--method", "magnitude", "--sparsity", 0.8)
+
+
+class DeadNeuronsTest(PruneTest):
+    ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "identity": lambda x: x,
+                   "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh}
+
+    def run_network(self, path, features):
+        """The outputs, in double precision."""
+        values = features.astype(np.float64).T
+        layers = read_network(path)
+        with h5py.File(path, "r") as file:
+            for number, weights in enumerate(layers):
+                layer = file[f"layers/{number:06}"]
+                values = weights.astype(np.float64) @ values
+                if "bias" in layer:
+                    bias = layer["bias/values"][:].astype(np.float64)
+                    if layer.attrs.get("bias_mode", "always") == "nonzero":
+                        values += np.where(values != 0, bias[:, None], 0)
+                    else:
+                        values += bias[:, None]
+                values = self.ACTIVATIONS[layer.attrs["activation"]](values)
+        return values.T
+
+    def network(self, activation, mode="always", bias=True):
+        """Random layers with rows and columns of zeros, also such that follow from others."""
+        random = np.random.default_rng(3)
+        layers = [random.standard_normal((rows, cols)).astype(np.float32)
+                  for cols, rows in ((20, 30), (30, 25), (25, 15), (15, 6))]
+        layers[0][[1, 4, 7, 29]] = 0        # constant
+        layers[1][3, 5:] = layers[1][3, 0] = layers[1][3, 2:4] = 0
+        layers[1][3, [1, 4]] = 1            # constant once those are folded
+        layers[2][:, [0, 6, 24]] = 0        # nobody reads them
+        layers[1][[0, 6, 24], :] *= 1
+        layers[1][:, 9] = 0
+        layers[1][[0, 6], 9] = 2            # read only by what nobody reads
+        layers[3][2] = 0                    # an output stays
+        biases = [random.standard_normal(len(w)).astype(np.float32) for w in layers]
+        write_network("net.h5", layers, biases=biases if bias else None)
+        with h5py.File("net.h5", "r+") as file:
+            for name in file["layers"]:
+                file[f"layers/{name}"].attrs["activation"] = activation
+                file[f"layers/{name}"].attrs["bias_mode"] = mode
+        return layers
+
+    def shapes(self, path="out.h5"):
+        return [weights.shape for weights in read_network(path)]
+
+    def test_outputs_stay_and_layers_shrink(self):
+        features = np.random.default_rng(4).standard_normal((50, 20)).astype(np.float32)
+        for activation in self.ACTIVATIONS:
+            for bias in (True, False):
+                self.network(activation, bias=bias)
+                self.prune("net.h5", "--method", "bias")
+                self.assertEqual(self.shapes(), [(25, 20), (21, 25), (15, 21), (6, 15)])
+                np.testing.assert_allclose(self.run_network("out.h5", features),
+                                           self.run_network("net.h5", features),
+                                           rtol=2e-6, atol=2e-6)
+
+    def test_bias_where_nonzero(self):
+        features = np.random.default_rng(4).standard_normal((50, 20)).astype(np.float32)
+        for activation, shapes in (
+                ("relu", [(25, 20), (21, 25), (15, 21), (6, 15)]),
+                # The constant 1/2 cannot be folded into a bias that may not be added.
+                ("sigmoid", [(29, 20), (22, 29), (15, 22), (6, 15)])):
+            self.network(activation, mode="nonzero")
+            self.prune("net.h5", "--method", "bias")
+            self.assertEqual(self.shapes(), shapes)
+            np.testing.assert_allclose(self.run_network("out.h5", features),
+                                       self.run_network("net.h5", features), rtol=2e-6, atol=2e-6)
+
+    def test_a_fixed_point(self):
+        self.network("relu")
+        self.prune("net.h5", "--method", "bias")
+        again = self.prune("out.h5", "--method", "bias", out="again.h5")
+        self.assert_same(again, read_network("out.h5"))
+
+    def test_bytes_do_not_depend_on_ranks(self):
+        self.network("tanh")
+        self.assert_same_bytes("net.h5", "--method", "bias")
+        random = np.random.default_rng(5)
+        layers = [random.standard_normal(shape).astype(np.float32)
+                  for shape in ((400, 500), (300, 400), (10, 300))]
+        for weights in layers:
+            weights[random.random(weights.shape) < 0.99] = 0
+        write_network("large.h5", layers, "DMAT",
+                      biases=[random.standard_normal(len(w)).astype(np.float32) for w in layers])
+        self.assert_same_bytes("large.h5", "--method", "bias")
+        self.assertLess(self.shapes("one.h5")[1][0], 300)
+
+    def test_nothing_left(self):
+        layers = [np.zeros((5, 4), np.float32), np.zeros((3, 5), np.float32)]
+        write_network("net.h5", layers)
+        for ranks in (1, 3):
+            self.prune("net.h5", "--method", "bias", ranks=ranks)
+            self.assertEqual(self.shapes(), [(1, 4), (3, 1)])
+
+    def test_only_chains(self):
+        write_network("net.h5", [np.ones((4, 4), np.float32)] * 2)
+        with h5py.File("net.h5", "r+") as file:
+            file["layers/000001"].attrs["inputs"] = [-1]
+        line = self.espalier("prune", "net.h5", "--method", "bias", "-o", "out.h5",
+                             status=65).complaint()
+        self.assertIn("chain", line)
 
 
 class BehaviourTest(PruneTest):
@@ -441,6 +593,11 @@ class BehaviourTest(PruneTest):
                 (64, "2/3", ["lp", "--p", 3, "--keep", 3]),
                 (64, "does not go with", ["magnitude", "--keep", 3, "--p", 1]),
                 (64, "does not go with", ["magnitude", "--keep", 3, "--probabilistic"]),
+                (64, "--exclude", ["bias", "--exclude", "a"]),
+                (64, "takes no", ["bias", "--keep", 3]),
+                (64, "block:RxC", ["group", "--unit", "block:0x4", "--keep", 3]),
+                (64, "--unit", ["group", "--keep", 3]),
+                (64, "inf", ["group", "--unit", "row", "--norm", 3, "--keep", 3]),
                 (64, "--scope", ["threshold", "--threshold", 1, "--scope", "layer"]),
                 (64, "--scope", ["l1", "--keep", 3, "--scope", "row"]),
                 (64, "--profile", ["magnitude", "--keep", 3, "--profile", "erk"]),

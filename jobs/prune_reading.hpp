@@ -1,0 +1,54 @@
+// The reading half of a pruning: what may stay goes to the candidates.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "framework/log.hpp"
+#include "jobs/candidates.hpp"
+#include "jobs/group_selection.hpp"
+#include "jobs/job.hpp"
+#include "jobs/pieces.hpp"
+#include "jobs/prune_rules.hpp"
+#include "jobs/weight_source.hpp"
+
+namespace espalier::jobs {
+
+// Reads everything once, or twice where counts decide. Borrows everything.
+class PruneReading {
+ public:
+  // `group_bytes`: what may be kept in memory of groups.
+  PruneReading(Context& context, const Pruning& pruning, const Pieces& pieces,
+               Candidates& candidates, std::int64_t group_bytes);
+
+  // Fills the candidates with this rank's pieces.
+  //   where    collective
+  //   throws   SharedError, also kDoesNotFit if the groups are too many
+  //   returns  how each layer's candidates are to be decided on
+  std::vector<LayerVerdict> run();
+
+ private:
+  void select(std::int64_t number, const PruneGroup& group);
+  void select_groups();
+  void count(const PruneGroup& group, std::span<std::int64_t> counts);
+  void sum(std::span<std::int64_t> counts) const;
+  void collect(std::int64_t layer, std::uint32_t least, std::uint32_t upper = 0,
+               std::span<std::int64_t> lower = {});
+  void count_lower(std::uint32_t upper, std::span<std::int64_t> lower) const;
+
+  Context& context_;
+  const Pruning& pruning_;
+  const Pieces& pieces_;
+  Candidates& candidates_;
+  WeightSource source_;
+  KeyedRows found_;
+  std::optional<GroupSelection> groups_;
+  std::int64_t group_bytes_;
+  Progress progress_;
+  std::int64_t done_ = 0;
+  std::vector<LayerVerdict> verdicts_;
+};
+
+}  // namespace espalier::jobs

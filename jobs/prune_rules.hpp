@@ -1,0 +1,37 @@
+// What decides on a weight: the keys that are compared, and the rules that need one row only.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "io/network_file.hpp"
+#include "jobs/prune_settings.hpp"
+#include "jobs/weight_source.hpp"
+
+namespace espalier::jobs {
+
+// An opened network file.
+struct Opened {
+  io::Catalog catalog;
+  std::optional<io::NetworkReader> reader;
+};
+
+// Everything a run works with. The members borrow from those before them.
+struct Pruning {
+  PruneSettings settings;
+  Opened input, other;  // the network; the masks or scores
+  PruneTargets targets;
+
+  const io::Network& network() const { return input.reader->network(); }
+  bool has_other() const { return other.reader.has_value(); }
+};
+
+// Which keys decide; empty for magnitudes. Borrows `pruning`.
+//   exact    a key depends on seed, layer, row, column and weight only
+KeyRule key_rule(const Pruning& pruning);
+
+// Applies a method that decides row by row; what is left of `keyed` stays.
+//   where    local
+void apply_rule(const Pruning& pruning, std::int64_t layer, KeyedRows& keyed);
+
+}  // namespace espalier::jobs
