@@ -157,11 +157,14 @@ class BadFileTest(ProgramTest):
             file["categories"] = kept
         refused_edit(kill_sample_24, "sample 24", "/output", "/alive")
 
-        def one_more(file):
-            kept = list(file["categories"]) + [24]
-            del file["categories"]
-            file["categories"] = kept
-        refused_edit(one_more, "/categories")
+        def one_more(sample):
+            def edit(file):
+                listed = list(file["categories"]) + [sample]
+                del file["categories"]
+                file["categories"] = listed
+            return edit
+        refused_edit(one_more(24), "/categories")
+        refused_edit(one_more(25), "/categories", "21")
 
     def test_widths_that_do_not_follow(self):
         def edit(file):

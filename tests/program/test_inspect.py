@@ -143,6 +143,25 @@ class ReportTest(ProgramTest):
             self.assertIn("nothing.h5", report["message"])
             os.remove("run.json")
 
+    def test_report_that_cannot_be_written(self):
+        network, batch = small_network(self), small_batch(self)
+        os.makedirs("folder.json")
+        for path in ("no/such/run.json", "folder.json"):
+            self.refused("infer", network, batch, "-o", "r.h5", "--report", path, status=73,
+                         words=["--report", path], output="r.h5")
+
+    def test_threads(self):
+        network = small_network(self)
+        cores = len(os.sched_getaffinity(0))
+        for ranks, arguments, threads in ((1, [], cores), (2, [], max(1, cores // 2)),
+                                          (2, ["--threads", 1], 1),
+                                          (2, ["--threads", cores + 1], cores + 1)):
+            run = self.espalier("inspect", network, "--report", "run.json", *arguments,
+                                ranks=ranks)
+            with open("run.json", encoding="utf-8") as file:
+                self.assertEqual(json.load(file)["threads"], threads)
+            self.assertEqual(f"warning: --threads {cores + 1}" in run.err, threads > cores)
+
     def test_logs_of_ranks(self):
         network = small_network(self)
         self.espalier("verify", network, "--log-dir", "logs/run", ranks=3)
