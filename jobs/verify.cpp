@@ -215,6 +215,19 @@ std::string verify_result(const Context& context, const io::Catalog& catalog) {
   return text(grouped(result.samples), " samples, ", grouped(result.categories), " categories");
 }
 
+// Compares all blocks with their checksums, if the file has any.
+bool verify_blocks(const Context& context, const io::Catalog& catalog) {
+  if (!io::verify_checksums(context.world, catalog)) {
+    return false;
+  }
+  std::int64_t bytes = 0;
+  for (const auto& [path, dataset] : catalog.datasets) {
+    bytes += dataset.bytes();
+  }
+  context.report.add_bytes_read(own_part(context.world, bytes).size());
+  return true;
+}
+
 ExitStatus verify(Context& context) {
   const std::string file = context.options.text("file");
   const PhaseTimer timer(context.times, Phase::kRead);
@@ -222,7 +235,7 @@ ExitStatus verify(Context& context) {
   const FileKind kind =
       locally(context.world, text("verifying ", file), [&] { return kind_of(catalog); });
   // Checksums first: a flipped byte is then named by its block, not by the nonsense it makes.
-  const bool checked = io::verify_checksums(context.world, catalog);
+  const bool checked = verify_blocks(context, catalog);
   const std::string found = kind == FileKind::kNetwork ? verify_network(context, catalog)
                             : kind == FileKind::kBatch ? verify_batch(context, catalog)
                                                        : verify_result(context, catalog);
