@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Files are what io/FORMAT.md says: its examples run as they stand, h5dump reads the files, and what
 others write by the same page is taken."""
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -37,7 +39,8 @@ class FormatsTest(ProgramTest):
         read, check = examples()
         x = numpy.ones(1024, dtype="f4")
         found = {"x": x}
-        exec(read, found)
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(read, found)
         found["f"].close()
         self.assertEqual(found["m"].shape, (1024, 1024))
         self.assertGreater(found["m"].nnz, 4 * 65536 / 2)
