@@ -5,6 +5,7 @@
 #include <cstring>
 #include <iomanip>
 #include <limits>
+#include <map>
 #include <optional>
 #include <type_traits>
 
@@ -19,6 +20,9 @@ namespace {
 
 // Whole blocks; small enough that the bytes are still in the cache for the checksum.
 constexpr std::int64_t kPieceBytes = 4 * kBlockBytes;
+// What is fetched ahead of a reader: the two or three datasets of a matrix are read in turns, which
+// the system does not take for reading in order.
+constexpr std::int64_t kAheadBytes = std::int64_t{8} << 20;
 
 template <typename Number>
 constexpr ElementType kLike = std::is_same_v<Number, std::int64_t>    ? kInt64
@@ -55,6 +59,17 @@ struct DataFile::State {
     }
   }
 
+  // Keeps the bytes after a long read coming while it is worked on.
+  void fetch_ahead(const Dataset& dataset, std::int64_t end, std::int64_t length) {
+    if (length < kBlockBytes) {
+      return;
+    }
+    std::int64_t& asked = asked_to[*dataset.offset];
+    const std::int64_t from = asked >= end && asked <= end + kAheadBytes ? asked : end;
+    asked = std::min(end + kAheadBytes, dataset.bytes());
+    file.will_read(*dataset.offset + from, asked - from);
+  }
+
   // Stored bytes from `begin` on, not verified.
   void fetch(const Dataset& dataset, std::int64_t begin, std::span<std::byte> out) {
     if (out.empty()) {
@@ -62,6 +77,7 @@ struct DataFile::State {
     }
     bytes_read += std::ssize(out);
     if (dataset.offset) {
+      fetch_ahead(dataset, begin + std::ssize(out), std::ssize(out));
       file.read(*dataset.offset + begin, out);
       return;
     }
@@ -215,7 +231,8 @@ struct DataFile::State {
   std::optional<ChecksumLayout> layout;  // with the table: read when it is first needed
   std::vector<std::uint32_t> table;
   std::vector<std::byte> edge, piece;
-  std::int64_t edge_number = -1;  // in the table
+  std::int64_t edge_number = -1;                  // in the table
+  std::map<std::int64_t, std::int64_t> asked_to;  // by offset of the dataset: fetched ahead to here
   std::int64_t bytes_read = 0;
 };
 

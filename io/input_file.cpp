@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -45,6 +46,16 @@ void InputFile::read(std::int64_t position, std::span<std::byte> out) const {
     }
     position += got;
     out = out.subspan(static_cast<std::size_t>(got));
+  }
+}
+
+void InputFile::will_read(std::int64_t position, std::int64_t bytes) const {
+  // Linux cuts one request to what the device takes at a time.
+  constexpr std::int64_t kRequestBytes = std::int64_t{512} << 10;
+  const std::int64_t end = std::min(size_, position + bytes);
+  for (; position < end; position += kRequestBytes) {
+    ::posix_fadvise(descriptor_, position, std::min(kRequestBytes, end - position),
+                    POSIX_FADV_WILLNEED);
   }
 }
 

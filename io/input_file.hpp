@@ -23,6 +23,8 @@ class InputFile {
   // Bytes [position, position + out.size()).
   //   throws   Error: kIoFailed if reading fails, kBadData if the file ends before
   void read(std::int64_t position, std::span<std::byte> out) const;
+  // Lets the system fetch bytes that will be read soon; returns at once and never fails.
+  void will_read(std::int64_t position, std::int64_t bytes) const;
 
  private:
   std::string path_;

@@ -1,6 +1,7 @@
 // espalier verify: is a file whole and sound.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
@@ -56,13 +57,14 @@ std::string verify_network(const Context& context, const io::Catalog& catalog) {
   const io::Network& network = reader.network();
   const auto layers = static_cast<std::int64_t>(network.layers.size());
   Progress progress("verifying", layers, "layers");
+  kernels::CsrRows rows_read;  // memory that all pieces share
   for (std::int64_t layer = 0; layer < layers; ++layer) {
     const auto rows = network.layers[static_cast<std::size_t>(layer)].weight.rows;
     locally(world, text("verifying layer ", layer), [&] {
       read_in_pieces(
           own_part(world, rows), [&](std::int64_t row) { return reader.nnz_before(layer, row); },
           [&](Range piece) {
-            reader.read_rows(layer, piece);
+            rows_read = reader.read_rows(layer, piece, std::move(rows_read));
             reader.read_bias(layer, piece);
           });
     });
