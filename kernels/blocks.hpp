@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/storage.hpp"
+
 namespace espalier::kernels {
 
 // Rows of one tile at most: with four vectors of samples each, 16 accumulators hide the latency of
@@ -22,9 +24,9 @@ struct Tile {
 
 struct TiledRows {
   std::vector<Tile> tiles;
-  std::vector<std::uint16_t> narrow;  // one of the two, the other is empty
-  std::vector<std::uint32_t> wide;
-  std::vector<float> values;  // where all are equal, kTileRows copies of the one
+  Storage<std::uint16_t> narrow;  // one of the two, the other is empty
+  Storage<std::uint32_t> wide;
+  Storage<float> values;  // where all are equal, kTileRows copies of the one
 };
 
 // Two rows inside one block of inputs. Rows of a part are sorted by count, so the first one's
@@ -54,9 +56,9 @@ struct BlockPart {
 // first-level cache. Parts are ordered by block, so every sum still ascends.
 struct BlockedRows {
   std::vector<BlockPart> parts;
-  std::vector<RowPair> pairs;
-  std::vector<std::uint16_t> indices;  // of a pair alternating; little-endian loads take both
-  std::vector<float> values;           // where all are equal, two copies of the one
+  Storage<RowPair> pairs;
+  Storage<std::uint16_t> indices;  // of a pair alternating; little-endian loads take both
+  Storage<float> values;           // where all are equal, two copies of the one
   std::int64_t block_inputs = 0;
 };
 

@@ -14,8 +14,8 @@ constexpr std::uint32_t kUnused = std::numeric_limits<std::uint32_t>::max();
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 // Position in `inputs` by global index; kUnused where the list does not hold it.
-std::vector<std::uint32_t> positions(std::int64_t cols, std::span<const std::uint32_t> inputs) {
-  std::vector<std::uint32_t> position(at(cols), kUnused);
+Storage<std::uint32_t> positions(std::int64_t cols, std::span<const std::uint32_t> inputs) {
+  Storage<std::uint32_t> position(at(cols), kUnused);
   for (std::size_t l = 0; l < inputs.size(); ++l) {
     if (inputs[l] < position.size()) position[inputs[l]] = static_cast<std::uint32_t>(l);
   }
@@ -28,35 +28,43 @@ std::vector<std::uint32_t> positions(std::int64_t cols, std::span<const std::uin
                           " is not in the list of inputs");
 }
 
-std::uint64_t hash_of(std::span<const std::uint32_t> indices) {
-  // Two sums of mixed terms: the multiplications do not wait for each other.
-  std::uint64_t even = indices.size();
-  std::uint64_t odd = 0;
-  std::uint64_t place = 0x9E3779B97F4A7C15U;
-  for (const std::uint32_t index : indices) {
-    const std::uint64_t term = (index + place) * 0xD6E8FEB86659FD93U;
-    even += term ^ (term >> 32U);
-    odd ^= term;
-    place += 0x9E3779B97F4A7C15U;
-  }
-  return even ^ (odd * 0xFF51AFD7ED558CCDU);
+bool any_zero(std::span<const float> values) {
+  std::uint32_t zeros = 0;
+  for (const float value : values) zeros += value == 0 ? 1 : 0;
+  return zeros != 0 || values.size() > kUnused;  // a count that may have wrapped: look at each
 }
 
-struct Keyed {
-  std::uint64_t hash;
-  std::uint32_t row;
-};
+// True if the list names every input, so that local and global indices are the same.
+bool names_all(std::int64_t cols, std::span<const std::uint32_t> inputs) {
+  return static_cast<std::int64_t>(inputs.size()) == cols &&
+         (inputs.empty() || inputs.back() == inputs.size() - 1);
+}
 
-}  // namespace
+bool all_below(std::span<const std::uint32_t> indices, std::uint64_t limit) {
+  std::uint32_t most = 0;
+  for (const std::uint32_t index : indices) most = std::max(most, index);
+  return indices.empty() || most < limit;
+}
 
-LocalRows localize(const CsrRows& rows, std::span<const std::uint32_t> inputs) {
-  const auto position = positions(rows.cols, inputs);
-  LocalRows local;
-  local.inputs = static_cast<std::int64_t>(inputs.size());
-  local.iso = rows.iso;
-  local.pointers.reserve(at(rows.rows() + 1));
-  local.indices.resize(at(rows.nnz()));
-  local.values.resize(rows.iso ? 0 : at(rows.nnz()));
+// Renumbers every index; false if one of them has no number.
+bool renumber(const CsrRows& rows, const Storage<std::uint32_t>& position, LocalRows& local) {
+  if (!all_below(rows.indices, position.size())) return false;
+  local.own_indices.resize(rows.indices.size());
+  bool known = true;
+  for (std::size_t k = 0; k < rows.indices.size(); ++k) {
+    const std::uint32_t index = position[rows.indices[k]];
+    known = known && index != kUnused;
+    local.own_indices[k] = index;
+  }
+  return known;
+}
+
+// Copies what is not zero, row by row.
+void copy_used(const CsrRows& rows, const Storage<std::uint32_t>& position, LocalRows& local) {
+  local.own_pointers.assign(1, 0);
+  local.own_pointers.reserve(at(rows.rows() + 1));
+  local.own_indices.resize(at(rows.nnz()));
+  local.own_values.resize(rows.iso ? 0 : at(rows.nnz()));
   std::int64_t kept = 0;
   for (std::int64_t row = 0; row < rows.rows(); ++row) {
     for (std::int64_t k = rows.pointers[at(row)]; k < rows.pointers[at(row + 1)]; ++k) {
@@ -65,42 +73,40 @@ LocalRows localize(const CsrRows& rows, std::span<const std::uint32_t> inputs) {
       const std::uint32_t index = column < position.size() ? position[column] : kUnused;
       if (index == kUnused && value != 0) throw_missing(rows, row, column);
       // Written always and kept only where not zero: no branch for the processor to guess.
-      local.indices[at(kept)] = index;
-      if (!rows.iso) local.values[at(kept)] = value;
+      local.own_indices[at(kept)] = index;
+      if (!rows.iso) local.own_values[at(kept)] = value;
       kept += value != 0 ? 1 : 0;
     }
-    local.pointers.push_back(kept);
+    local.own_pointers.push_back(kept);
   }
-  local.indices.resize(at(kept));
-  if (!rows.iso) local.values.resize(at(kept));
-  if (rows.iso && kept > 0) local.values.push_back(rows.value(0));
-  return local;
+  local.own_indices.resize(at(kept));
+  if (!rows.iso) local.own_values.resize(at(kept));
+  local.pointers = local.own_pointers;
+  local.indices = local.own_indices;
+  local.values = local.own_values;
+  if (rows.iso && kept > 0) local.values = rows.values;
 }
 
-std::vector<std::vector<std::uint32_t>> group_rows(const LocalRows& rows) {
-  std::vector<Keyed> keyed;
-  keyed.reserve(at(rows.rows()));
-  for (std::int64_t row = 0; row < rows.rows(); ++row) {
-    const auto r = static_cast<std::uint32_t>(row);
-    keyed.push_back({hash_of(rows.row_indices(r)), r});
+}  // namespace
+
+LocalRows localize(const CsrRows& rows, std::span<const std::uint32_t> inputs) {
+  LocalRows local;
+  local.inputs = static_cast<std::int64_t>(inputs.size());
+  local.iso = rows.iso;
+  local.pointers = rows.pointers;
+  local.indices = rows.indices;
+  local.values = rows.values;
+  const bool zeros = any_zero(rows.values);
+  if (!zeros && names_all(rows.cols, inputs) && all_below(rows.indices, inputs.size())) {
+    return local;
   }
-  std::sort(keyed.begin(), keyed.end(), [](const Keyed& a, const Keyed& b) {
-    return a.hash != b.hash ? a.hash < b.hash : a.row < b.row;
-  });
-  std::vector<std::vector<std::uint32_t>> groups;
-  std::uint64_t last = 0;
-  for (const Keyed& key : keyed) {
-    // Equal hashes are compared in full; two sets that collide only make smaller groups.
-    const bool joins =
-        !groups.empty() && key.hash == last &&
-        std::ranges::equal(rows.row_indices(groups.back().front()), rows.row_indices(key.row));
-    if (!joins) groups.emplace_back();
-    groups.back().push_back(key.row);
-    last = key.hash;
+  const auto position = positions(rows.cols, inputs);
+  if (!zeros && renumber(rows, position, local)) {
+    local.indices = local.own_indices;
+    return local;
   }
-  std::sort(groups.begin(), groups.end(),
-            [](const auto& a, const auto& b) { return a.front() < b.front(); });
-  return groups;
+  copy_used(rows, position, local);
+  return local;
 }
 
 }  // namespace espalier::kernels

@@ -7,16 +7,25 @@
 
 #include "kernels/blocks.hpp"
 #include "kernels/layout.hpp"
+#include "kernels/storage.hpp"
 
 namespace espalier::kernels {
 
-// CSR with local indices. Owns; `values` holds one value for all when iso.
+// CSR with local indices: a view of the rows it was made from, or where those hold zeros or are
+// numbered otherwise, of copies that it owns. `values` holds one value for all when iso.
 struct LocalRows {
-  std::vector<std::int64_t> pointers = {0};
-  std::vector<std::uint32_t> indices;
-  std::vector<float> values;
+  LocalRows() = default;
+  LocalRows(LocalRows&&) = default;  // the copies stay where they are, and the views valid
+  LocalRows& operator=(LocalRows&&) = default;
+
+  std::span<const std::int64_t> pointers;
+  std::span<const std::uint32_t> indices;
+  std::span<const float> values;
   std::int64_t inputs = 0;
   bool iso = false;
+  Storage<std::int64_t> own_pointers;
+  Storage<std::uint32_t> own_indices;
+  Storage<float> own_values;
 
   std::int64_t rows() const noexcept { return static_cast<std::int64_t>(pointers.size()) - 1; }
   std::int64_t nnz() const noexcept { return pointers.back(); }
@@ -25,20 +34,31 @@ struct LocalRows {
     return pointers[row + std::size_t{1}] - pointers[row];
   }
   std::span<const std::uint32_t> row_indices(std::uint32_t row) const noexcept {
-    return std::span(indices).subspan(static_cast<std::size_t>(begin(row)),
-                                      static_cast<std::size_t>(count(row)));
+    return indices.subspan(static_cast<std::size_t>(begin(row)),
+                           static_cast<std::size_t>(count(row)));
   }
 };
 
+//   owns     borrows `rows` as long as the result lives
 //   throws   std::out_of_range if a used input is missing from `inputs`
 LocalRows localize(const CsrRows& rows, std::span<const std::uint32_t> inputs);
 
 // Rows in groups that have exactly the same inputs; members ascend, groups by first member.
-//   cost     O(nnz + rows log rows)
-std::vector<std::vector<std::uint32_t>> group_rows(const LocalRows& rows);
+struct RowGroups {
+  std::vector<std::uint32_t> members;
+  std::vector<std::uint32_t> starts = {0};  // of each group in members, and the end of the last
 
-// Packs the given groups as tiles of at most kTileRows rows.
-TiledRows pack_tiles(const LocalRows& rows, std::span<const std::vector<std::uint32_t>> groups);
+  std::size_t size() const noexcept { return starts.size() - 1; }
+  std::span<const std::uint32_t> group(std::size_t g) const noexcept {
+    return std::span(members).subspan(starts[g], starts[g + 1] - starts[g]);
+  }
+};
+
+//   cost     O(rows) where no two rows resemble each other, O(nnz + rows) at most
+RowGroups group_rows(const LocalRows& rows);
+
+// Packs the groups of more than one row as tiles of at most kTileRows rows.
+TiledRows pack_tiles(const LocalRows& rows, const RowGroups& groups);
 
 // Packs `members` (ascending) into blocks of `block_inputs` inputs (at most 65536).
 //   cost     O(nnz + members x blocks)

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstddef>
 #include <iterator>
+#include <numeric>
 #include <sstream>
 #include <utility>
 
@@ -16,31 +17,31 @@ namespace {
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
-template <class T>
-std::int64_t bytes_of(const std::vector<T>& data) {
-  return static_cast<std::int64_t>(data.size() * sizeof(T));
+template <class Data>
+std::int64_t bytes_of(const Data& data) {
+  return static_cast<std::int64_t>(data.size() * sizeof(data[0]));
 }
 
 // Which rows share their inputs with others, and which do not.
 struct Division {
-  std::vector<std::vector<std::uint32_t>> groups;
+  RowGroups groups;  // those of one row are the singles
   std::vector<std::uint32_t> singles;
   std::int64_t single_nnz = 0;
 };
 
 Division divide(const LocalRows& rows, const PackForm& form) {
   Division division;
-  for (auto& group : group_rows(rows)) {
-    if (form.share && group.size() > 1) {
-      division.groups.push_back(std::move(group));
-      continue;
-    }
-    for (const std::uint32_t row : group) {
-      division.singles.push_back(row);
-      division.single_nnz += rows.count(row);
-    }
+  if (form.share) division.groups = group_rows(rows);
+  const RowGroups& groups = division.groups;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const auto group = groups.group(g);
+    if (group.size() == 1) division.singles.push_back(group.front());
   }
-  std::sort(division.singles.begin(), division.singles.end());
+  if (!form.share) {
+    division.singles.resize(at(rows.rows()));
+    std::iota(division.singles.begin(), division.singles.end(), 0U);
+  }
+  for (const std::uint32_t row : division.singles) division.single_nnz += rows.count(row);
   return division;
 }
 

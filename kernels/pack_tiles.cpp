@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstddef>
 
 #include "kernels/local_rows.hpp"
@@ -10,59 +11,94 @@ constexpr std::int64_t kNarrowInputs = 65536;
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
-void append_indices(TiledRows& tiled, const LocalRows& rows, std::uint32_t row) {
-  const auto indices = rows.row_indices(row);
-  if (rows.inputs > kNarrowInputs) {
-    tiled.wide.insert(tiled.wide.end(), indices.begin(), indices.end());
+// Values of a tile, those of one input side by side.
+void put_values(const LocalRows& rows, const Tile& tile, float* to) {
+  std::array<const float*, kTileRows> from{};
+  for (std::uint32_t r = 0; r < tile.height; ++r) {
+    from[r] = rows.values.data() + rows.begin(tile.rows[r]);
+  }
+  if (tile.height == kTileRows) {  // a height known beforehand is unrolled
+    for (std::size_t k = 0; k < tile.count; ++k, to += kTileRows) {
+      for (std::size_t r = 0; r < kTileRows; ++r) to[r] = from[r][k];
+    }
     return;
   }
-  for (const std::uint32_t index : indices) {
-    tiled.narrow.push_back(static_cast<std::uint16_t>(index));
+  for (std::size_t k = 0; k < tile.count; ++k, to += tile.height) {
+    for (std::size_t r = 0; r < tile.height; ++r) to[r] = from[r][k];
   }
 }
 
-void append_values(TiledRows& tiled, const LocalRows& rows, const Tile& tile) {
-  if (rows.iso) return;
-  const std::size_t begin = tiled.values.size();
-  tiled.values.resize(begin + std::size_t{tile.count} * tile.height);
-  for (std::uint32_t r = 0; r < tile.height; ++r) {
-    const float* from = rows.values.data() + rows.begin(tile.rows[r]);
-    float* to = tiled.values.data() + begin + r;
-    for (std::uint32_t k = 0; k < tile.count; ++k) to[std::size_t{k} * tile.height] = from[k];
-  }
-}
-
-}  // namespace
-
-TiledRows pack_tiles(const LocalRows& rows, std::span<const std::vector<std::uint32_t>> groups) {
-  TiledRows tiled;
-  std::int64_t weights = 0;
+// What the groups of more than one row need in all.
+struct Sizes {
+  std::int64_t tiles = 0;
   std::int64_t indices = 0;
-  for (const auto& group : groups) {
-    indices += rows.count(group.front());
-    weights += rows.count(group.front()) * static_cast<std::int64_t>(group.size());
+  std::int64_t weights = 0;
+};
+
+Sizes measure(const LocalRows& rows, const RowGroups& groups) {
+  Sizes sizes;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const auto group = groups.group(g);
+    if (group.size() == 1) continue;
+    const auto height = static_cast<std::int64_t>(group.size());
+    sizes.tiles += (height + kTileRows - 1) / kTileRows;
+    sizes.indices += rows.count(group.front());
+    sizes.weights += rows.count(group.front()) * height;
   }
-  (rows.inputs > kNarrowInputs ? tiled.wide.reserve(at(indices))
-                               : tiled.narrow.reserve(at(indices)));
-  // A copy for each row of a tile, so that the kernel need not know; rows stay rows of their own.
-  if (rows.iso && rows.nnz() > 0) tiled.values.assign(kTileRows, rows.values[0]);
-  if (!rows.iso) tiled.values.reserve(at(weights));
-  for (const auto& group : groups) {
-    // The tiles of a group share one list of indices and follow one another, so its activations
-    // are still in the first-level cache for the second tile.
-    const auto first_index = static_cast<std::int64_t>(tiled.narrow.size() + tiled.wide.size());
-    append_indices(tiled, rows, group.front());
+  return sizes;
+}
+
+// Fills arrays that have their sizes, group after group.
+class Filler {
+ public:
+  Filler(const LocalRows& rows, TiledRows& tiled) : rows_(rows), tiled_(tiled) {}
+
+  // The tiles of a group share one list of indices and follow one another, so its activations
+  // are still in the first-level cache for the second tile.
+  void add(std::span<const std::uint32_t> group) {
+    const auto indices = rows_.row_indices(group.front());
     for (std::size_t begin = 0; begin < group.size(); begin += kTileRows) {
       Tile tile;
-      tile.first_index = first_index;
-      tile.first_value = rows.iso ? 0 : static_cast<std::int64_t>(tiled.values.size());
-      tile.count = static_cast<std::uint32_t>(rows.count(group.front()));
+      tile.first_index = index_;
+      tile.first_value = rows_.iso ? 0 : value_;
+      tile.count = static_cast<std::uint32_t>(indices.size());
       tile.height =
           static_cast<std::uint32_t>(std::min<std::size_t>(kTileRows, group.size() - begin));
       std::copy_n(group.data() + begin, tile.height, tile.rows);
-      append_values(tiled, rows, tile);
-      tiled.tiles.push_back(tile);
+      if (!rows_.iso) put_values(rows_, tile, tiled_.values.data() + value_);
+      value_ += std::int64_t{tile.count} * tile.height;
+      tiled_.tiles.push_back(tile);
     }
+    if (rows_.inputs > kNarrowInputs) {
+      std::copy(indices.begin(), indices.end(), tiled_.wide.begin() + index_);
+    } else {
+      std::transform(indices.begin(), indices.end(), tiled_.narrow.begin() + index_,
+                     [](std::uint32_t index) { return static_cast<std::uint16_t>(index); });
+    }
+    index_ += static_cast<std::int64_t>(indices.size());
+  }
+
+ private:
+  const LocalRows& rows_;
+  TiledRows& tiled_;
+  std::int64_t index_ = 0;
+  std::int64_t value_ = 0;
+};
+
+}  // namespace
+
+TiledRows pack_tiles(const LocalRows& rows, const RowGroups& groups) {
+  TiledRows tiled;
+  const Sizes sizes = measure(rows, groups);
+  tiled.tiles.reserve(at(sizes.tiles));
+  (rows.inputs > kNarrowInputs ? tiled.wide.resize(at(sizes.indices))
+                               : tiled.narrow.resize(at(sizes.indices)));
+  // A copy for each row of a tile, so that the kernel need not know; rows stay rows of their own.
+  if (rows.iso && rows.nnz() > 0) tiled.values.assign(kTileRows, rows.values[0]);
+  if (!rows.iso) tiled.values.resize(at(sizes.weights));
+  Filler filler(rows, tiled);
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    if (groups.group(g).size() > 1) filler.add(groups.group(g));
   }
   return tiled;
 }

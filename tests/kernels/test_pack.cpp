@@ -74,6 +74,32 @@ BOOST_AUTO_TEST_CASE(rows_with_the_same_inputs_are_found) {
   BOOST_TEST(apart.nnz() == rows.nnz());
 }
 
+// Rows that differ in one input out of a hundred, each one `copies` times, far apart.
+CsrRows nearly_alike(std::int64_t variants, int copies) {
+  CsrRows rows;
+  rows.cols = 1000;
+  for (int copy = 0; copy < copies; ++copy) {
+    for (std::int64_t variant = 0; variant < variants; ++variant) {
+      for (std::int64_t k = 0; k < 100; ++k) {
+        const std::int64_t moved = k == 1 + variant / 9 ? 1 + variant % 9 : 0;
+        rows.indices.push_back(static_cast<std::uint32_t>(k * 10 + moved));
+        rows.values.push_back(1);
+      }
+      rows.pointers.push_back(static_cast<std::int64_t>(rows.indices.size()));
+    }
+  }
+  return rows;
+}
+
+BOOST_AUTO_TEST_CASE(rows_that_only_look_alike_are_told_apart) {
+  const auto names = [](const CsrRows& rows) {
+    return pack_layer(rows, testing::all_inputs(1000), {}, {}).block_names();
+  };
+  BOOST_TEST(names(nearly_alike(600, 1)).find("shared") == std::string::npos);
+  BOOST_TEST(names(nearly_alike(600, 2)) == "shared 100%");
+  BOOST_TEST(names(nearly_alike(3, 2)) == "shared 100%");
+}
+
 BOOST_AUTO_TEST_CASE(packing_is_not_larger_than_csr) {
   Random random(1);
   const CsrRows rows = testing::random_rows(random, 100, 300, 0.2);
