@@ -7,6 +7,8 @@
 #include <new>
 #include <span>
 
+#include "framework/watchdog.hpp"
+
 namespace espalier {
 namespace {
 
@@ -25,6 +27,7 @@ std::string excerpt(std::string_view whole, std::size_t at) {
 void agree(const Comm& comm, std::string_view doing, const std::optional<Failure>& mine) {
   std::int64_t failed = mine ? comm.rank() : comm.ranks();
   comm.min(std::span(&failed, 1));
+  note_progress();
   if (failed == comm.ranks()) {
     return;
   }

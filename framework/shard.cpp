@@ -15,6 +15,21 @@ Range split_evenly(std::int64_t count, int parts, int part) {
   return {begin, begin + base + (part < extra ? 1 : 0)};
 }
 
+std::vector<Range> gaps_between(const std::vector<Range>& ranges, std::int64_t count) {
+  std::vector<Range> gaps;
+  std::int64_t end = 0;
+  for (const Range& range : ranges) {
+    if (range.begin > end) {
+      gaps.push_back({end, range.begin});
+    }
+    end = range.end;
+  }
+  if (end < count) {
+    gaps.push_back({end, count});
+  }
+  return gaps;
+}
+
 int owner_evenly(std::int64_t count, int parts, std::int64_t index) {
   expects(parts >= 1 && index >= 0 && index < count, "an owned index lies inside the count");
   const std::int64_t base = count / parts;

@@ -20,6 +20,9 @@ struct Range {
 // Part `part` of `count` things dealt evenly: the first count % parts parts get one more.
 Range split_evenly(std::int64_t count, int parts, int part);
 
+// What is left of [0, count): the gaps between `ranges`, which ascend and do not overlap.
+std::vector<Range> gaps_between(const std::vector<Range>& ranges, std::int64_t count);
+
 // The part that owns `index` under split_evenly. 0 <= index < count.
 int owner_evenly(std::int64_t count, int parts, std::int64_t index);
 

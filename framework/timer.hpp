@@ -18,6 +18,9 @@ inline constexpr std::array<std::string_view, 5> kPhaseNames = {"read", "pack", 
 
 double now_seconds();  // monotonic
 
+// What this rank is at, for people: "while it computes", "between two phases". Any thread.
+std::string_view current_phase() noexcept;
+
 // Sums the wall time of each phase on this rank.
 class PhaseTimes {
  public:
@@ -33,15 +36,15 @@ class PhaseTimes {
 // Adds its own lifetime to a phase.
 class PhaseTimer {
  public:
-  PhaseTimer(PhaseTimes& times, Phase phase)
-      : times_(times), phase_(phase), start_(now_seconds()) {}
-  ~PhaseTimer() { times_.add(phase_, now_seconds() - start_); }
+  PhaseTimer(PhaseTimes& times, Phase phase);
+  ~PhaseTimer();
   PhaseTimer(const PhaseTimer&) = delete;
   PhaseTimer& operator=(const PhaseTimer&) = delete;
 
  private:
   PhaseTimes& times_;
   Phase phase_;
+  int outer_;  // the phase this one lies within, if any
   double start_;
 };
 

@@ -1,6 +1,5 @@
 // espalier infer: a batch through a sparse network, to a result file.
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 #include <iterator>
 
@@ -14,6 +13,7 @@
 #include "jobs/plan.hpp"
 #include "jobs/propagate.hpp"
 #include "jobs/sharded_network.hpp"
+#include "jobs/unit_run.hpp"
 #include "kernels/target.hpp"
 
 namespace espalier::jobs {
@@ -108,8 +108,9 @@ std::vector<std::int64_t> alive_ids(Range samples, const std::vector<std::uint8_
 }
 
 // A finished result is not computed again, but a truth file given with it is compared.
-ExitStatus already_done(Context& context, const Files& files) {
+ExitStatus already_done(Context& context, const Files& files, const std::string& job_digest) {
   log_info(text(files.result, " is already done by the same job; nothing to do"));
+  io::UnitRecord::remove_leftover(context.world, files.result, job_digest);
   if (!files.truth.empty()) {
     const io::Catalog catalog = io::read_catalog(context.world, files.result);
     const auto result =
@@ -151,25 +152,33 @@ double measure_peak(const Comm& world) {
 
 // Runs all waves of this rank's group.
 //   returns  seconds spent, reading of features left out
-double run_waves(Context& context, const Files& files, const InferencePlan& plan,
-                 const io::BatchReader& batch, Propagator& propagator, Outcome& outcome,
-                 Range group_samples) {
+double run_waves(Context& context, const io::BatchReader& batch, const UnitPlan& units,
+                 Propagator& propagator, Outcome& outcome, UnitRun& run) {
   const Comm& world = context.world;
-  Progress progress("inferring", group_samples.size(), "samples");
+  std::int64_t samples = 0, done = 0;
+  for (const Range& unit : units.units) {
+    samples += unit.size();
+  }
+  Progress progress("inferring", samples, "samples");
+  propagator.give_up_if([&] { return run.gives_up_unit(); });
   double seconds = 0;
-  for (std::int64_t wave = 0; wave < plan.waves; ++wave) {
-    const auto bound = [&](std::int64_t i) {
-      return std::min(group_samples.begin + i * plan.wave_samples, group_samples.end);
-    };
-    const Range samples{bound(wave), bound(wave + 1)};
-    const kernels::CsrRows features = locally(world, text("reading ", files.batch), [&] {
+  for (std::int64_t round = 0; round < units.rounds; ++round) {
+    const bool mine = round < std::ssize(units.units);
+    Range wave = mine ? units.units[static_cast<std::size_t>(round)] : Range{};
+    const kernels::CsrRows features = locally(world, "reading the batch", [&] {
       const PhaseTimer timer(context.times, Phase::kRead);
-      return batch.read_samples(samples);
+      return batch.read_samples(wave);
     });
     const double start = now_seconds();
-    outcome.add_wave(world, samples, propagator.run(features));
+    const WaveOutput output = propagator.run(features);
+    if (output.given_up) {
+      wave = {};
+    }
+    outcome.add_wave(world, wave, output);
     seconds += now_seconds() - start;
-    progress.done(samples.end - group_samples.begin);
+    run.after_unit();
+    done += wave.size();
+    progress.done(done);
   }
   return seconds;
 }
@@ -234,11 +243,15 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
       provenance_of(world, wanted, inputs.network_catalog, inputs.batch_catalog);
   if (io::check_output(world, files.result, io::job_digest(provenance), context.output_options()) ==
       io::OutputState::kAlreadyDone) {
-    return already_done(context, files);
+    return already_done(context, files, io::job_digest(provenance));
   }
   const std::int64_t memory = context.memory_per_rank();
   const InferencePlan plan = locally(world, "planning", [&] {
-    return plan_inference(network.network(), samples, context.grid(), {world.ranks(), memory});
+    const std::int64_t most = context.options.has("wave-samples")
+                                  ? context.options.integer("wave-samples", 1)
+                                  : std::int64_t{0};
+    return plan_inference(network.network(), samples, context.grid(),
+                          {world.ranks(), memory, most});
   });
   describe_plan(plan, network.network(), batch.batch());
   context.report.set("grid", to_string(plan.grid));
@@ -247,32 +260,36 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
     return ExitStatus::kDone;
   }
 
+  UnitRun run(context, "samples", files.result, provenance, samples);
   const ProcessGrid grid(world, plan.grid);
-  const ShardedNetwork sharded = read_and_pack(world, grid, network, context.times);
+  const ShardedNetwork sharded =
+      read_and_pack(world, grid, network, context.times, [&] { run.check_time(); });
   Propagator propagator(grid, sharded, plan, context.times);
-  const Range mine = split_evenly(samples, plan.grid.sample_groups, grid.sample_group());
-  const auto folder = std::filesystem::path(files.result).parent_path();
-  Outcome outcome(grid, sharded, wanted, folder.empty() ? "." : folder.string(), mine);
+  const UnitPlan units =
+      plan_units(run.left(), plan.grid.sample_groups, grid.sample_group(), plan.wave_samples);
+  Outcome outcome(grid, sharded, wanted, run.record());
   Totals totals;
   totals.samples = samples;
   totals.nnz = network.network().nnz();
-  const double seconds = run_waves(context, files, plan, batch, propagator, outcome, mine);
+  const double seconds = run_waves(context, batch, units, propagator, outcome, run);
   totals.seconds = spread_over_ranks(world, seconds).max;
+  const auto alive = outcome.exchange_alive(world, samples);
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
     context.report.add_bytes_written(
-        outcome.write(world, batch, files.result, provenance, context.output_options()));
+        outcome.write(world, batch, alive, {files.result, provenance, context.output_options()}));
+    run.finish();
   }
 
-  const bool lead = grid.row_shard() == 0;
-  const auto ids = lead ? alive_ids(mine, outcome.alive()) : std::vector<std::int64_t>();
+  const Range mine = split_evenly(samples, world.ranks(), world.rank());
+  const auto ids = alive_ids(mine, alive);
   totals.alive = world.sum(std::ssize(ids));
   totals.peak = context.options.given("report") ? measure_peak(world) : 0;
   fill_report(context, network.network(), sharded, propagator, totals);
   context.report.add_bytes_read(network.data().bytes_read() + batch.data().bytes_read());
   if (!files.truth.empty()) {
     context.report.set("categories_match", false);
-    compare_with_truth(world, files, lead ? mine : Range{0, 0}, ids, truth);
+    compare_with_truth(world, files, mine, ids, truth);
     context.report.set("categories_match", true);
   }
   return ExitStatus::kDone;
@@ -307,8 +324,12 @@ Job infer_job() {
        "what to keep: categories (ids of samples with a non-zero output), top (also the K largest "
        "outputs of each sample), full (also all non-zero outputs)")
       ("top-k", po::value<std::string>()->default_value("1"),
-       "K; given together with another --output it adds the K largest outputs to it");
+       "K; given together with another --output it adds the K largest outputs to it")
+      ("wave-samples", po::value<std::int64_t>()->value_name("N"),
+       "samples that a group of ranks works on at a time, at most; without it, what fits the memory. "
+       "They are the units that are saved");
   // clang-format on
+  add_unit_options(options);
   return {"infer",
           "run a batch of samples through a network",
           "infer NETWORK BATCH -o RESULT",

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "framework/agree.hpp"
 #include "jobs/sample_rows.hpp"
@@ -12,13 +13,6 @@ namespace espalier::jobs {
 namespace {
 
 std::size_t to_size(std::int64_t value) { return static_cast<std::size_t>(value); }
-
-template <typename T>
-std::vector<T> read_values(const io::SideFile& file, std::int64_t position, std::int64_t count) {
-  std::vector<T> values(to_size(count));
-  file.read(position, std::as_writable_bytes(std::span(values)));
-  return values;
-}
 
 // Scales and shifts one sample's outputs and turns them into probabilities if asked.
 void finish_sample(const ShardedNetwork& network, std::span<float> outputs) {
@@ -45,86 +39,158 @@ std::vector<std::int64_t> deal_columns(const ProcessGrid& grid, Range wave,
   return dealt;
 }
 
+bool any_nonzero(std::span<const float> outputs) {
+  return std::any_of(outputs.begin(), outputs.end(), [](float y) { return y != 0; });
+}
+
+// Adds what the options ask for of one sample's outputs to `piece`.
+void keep_outputs(const OutcomeOptions& options, std::span<const float> outputs,
+                  OutcomePiece& piece) {
+  if (options.top_k > 0) {
+    const std::size_t k = to_size(options.top_k);
+    piece.top_index.resize(piece.top_index.size() + k);
+    piece.top_value.resize(piece.top_value.size() + k);
+    kernels::top_k(outputs, std::span(piece.top_index).last(k), std::span(piece.top_value).last(k));
+  }
+  if (options.full) {
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      if (outputs[i] != 0) {
+        piece.indices.push_back(static_cast<std::uint32_t>(i));
+        piece.values.push_back(outputs[i]);
+      }
+    }
+    piece.pointers.push_back(std::ssize(piece.indices));
+  }
+}
+
+OutcomePiece read_piece(const io::UnitRecord& record, std::size_t unit,
+                        const OutcomeOptions& options) {
+  std::vector<std::byte> bytes(to_size(record.bytes(unit)));
+  record.read(unit, 0, bytes);
+  return unpack_outcome(record.items(unit), options, std::move(bytes));
+}
+
+// A message is made of ranges, each followed by one byte for every sample in it.
+void append_range(std::vector<std::byte>& message, Range range, std::span<const std::byte> bytes) {
+  const auto header = std::as_bytes(std::span(&range, 1));
+  message.insert(message.end(), header.begin(), header.end());
+  message.insert(message.end(), bytes.begin(), bytes.end());
+}
+
+// Puts the ranges of a message, all within `mine`, in their places; returns how many samples.
+std::int64_t place_ranges(std::span<const std::byte> message, Range mine,
+                          std::span<std::uint8_t> places) {
+  std::int64_t samples = 0;
+  while (!message.empty()) {
+    Range range;
+    std::memcpy(&range, message.data(), sizeof range);
+    message = message.subspan(sizeof range);
+    std::memcpy(places.data() + (range.begin - mine.begin), message.data(), to_size(range.size()));
+    message = message.subspan(to_size(range.size()));
+    samples += range.size();
+  }
+  return samples;
+}
+
 }  // namespace
 
 Outcome::Outcome(const ProcessGrid& grid, const ShardedNetwork& network, OutcomeOptions options,
-                 const std::string& folder, Range group_samples)
-    : grid_(grid),
-      network_(network),
-      options_(options),
-      group_samples_(group_samples),
-      side_file_(folder) {}
+                 io::UnitRecord& record)
+    : grid_(grid), network_(network), options_(options), record_(record) {}
 
 void Outcome::add_wave(const Comm& world, Range wave, const WaveOutput& output) {
-  std::vector<std::uint8_t> alive(to_size(wave.size()), 0);
+  std::vector<float> computed;
   if (network_.finishes_samples() || options_.top_k > 0 || options_.full) {
-    std::vector<float> computed = exchange_outputs(
+    computed = exchange_outputs(
         grid_.group(), {output.panels, std::ssize(output.active), network_.layers.back().bounds},
         deal_columns(grid_, wave, output));
-    locally(world, "keeping outputs", [&] { keep_samples(wave, output, computed, alive); });
-    grid_.group().bit_or(alive);
-  } else {
-    for (std::size_t column = 0; column < output.active.size(); ++column) {
-      alive[to_size(output.active[column])] = output.alive[column];
-    }
   }
-  alive_.insert(alive_.end(), alive.begin(), alive.end());
+  locally(world, "keeping outputs", [&] {
+    const OutcomePiece piece = keep_samples(wave, output, computed);
+    if (!piece.samples.empty()) {
+      record_.add(piece.samples, pack_outcome(piece));
+    }
+  });
 }
 
-// Finishes and keeps this shard's samples of the wave, and notes which of them are alive.
-//   shapes   computed (those of my samples that are active x outputs)
-void Outcome::keep_samples(Range wave, const WaveOutput& output, std::span<float> computed,
-                           std::vector<std::uint8_t>& alive) {
+// Finishes this shard's samples of the wave and notes which of them are alive.
+//   shapes   computed (those of my samples that are active x outputs); empty if `alive` of the
+//            panels is all that is kept
+OutcomePiece Outcome::keep_samples(Range wave, const WaveOutput& output,
+                                   std::span<float> computed) const {
   const Range mine = split_evenly(wave.size(), grid_.shape().row_shards, grid_.row_shard());
-  const std::vector<float> zeros(to_size(network_.outputs), 0.0F);
+  const bool whole = network_.finishes_samples() || options_.top_k > 0 || options_.full;
+  const std::vector<float> zeros(whole ? to_size(network_.outputs) : 0, 0.0F);
   auto active = std::lower_bound(output.active.begin(), output.active.end(), mine.begin);
-  std::vector<std::uint32_t> indices;
-  std::vector<float> values;
-  Piece piece;
+  OutcomePiece piece;
   piece.samples = {wave.begin + mine.begin, wave.begin + mine.end};
+  piece.pointers.assign(options_.full ? 1 : 0, 0);
   for (std::int64_t sample = mine.begin; sample < mine.end; ++sample) {
+    const bool here = active != output.active.end() && *active == sample;
     std::span<const float> outputs = zeros;
-    if (active != output.active.end() && *active == sample) {
+    if (here && whole) {
       const std::span<float> row = computed.first(zeros.size());
       computed = computed.subspan(zeros.size());
       finish_sample(network_, row);
       outputs = row;
-      ++active;
     }
-    alive[to_size(sample)] =
-        std::any_of(outputs.begin(), outputs.end(), [](float y) { return y != 0; }) ? 1 : 0;
-    keep_top(piece, outputs);
-    for (std::size_t i = 0; options_.full && i < outputs.size(); ++i) {
-      if (outputs[i] != 0) {
-        indices.push_back(static_cast<std::uint32_t>(i));
-        values.push_back(outputs[i]);
+    const bool seen_alive = here && output.alive[to_size(active - output.active.begin())] != 0;
+    active += here ? 1 : 0;
+    piece.alive.push_back(whole ? any_nonzero(outputs) : seen_alive);
+    keep_outputs(options_, outputs, piece);
+  }
+  return piece;
+}
+
+// The record's units by ascending samples.
+std::vector<std::size_t> Outcome::units_in_order() const {
+  std::vector<std::size_t> order(record_.units());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return record_.items(a).begin < record_.items(b).begin;
+  });
+  return order;
+}
+
+std::vector<std::uint8_t> Outcome::exchange_alive(const Comm& world, std::int64_t samples) const {
+  std::vector<std::vector<std::byte>> to_rank(to_size(world.ranks()));
+  locally(world, "reading back outcomes", [&] {
+    for (std::size_t unit = 0; unit < record_.units(); ++unit) {
+      const Range range = record_.items(unit);
+      std::vector<std::byte> alive(to_size(range.size()));
+      record_.read(unit, 0, alive);
+      for (std::int64_t at = range.begin; at < range.end;) {
+        const int owner = owner_evenly(samples, world.ranks(), at);
+        const std::int64_t end =
+            std::min(range.end, split_evenly(samples, world.ranks(), owner).end);
+        append_range(to_rank[to_size(owner)], {at, end},
+                     std::span(alive).subspan(to_size(at - range.begin), to_size(end - at)));
+        at = end;
       }
     }
-    piece.pointers.push_back(std::ssize(indices));
-  }
-  piece.indices_at = side_file_.append(std::as_bytes(std::span(indices)));
-  piece.values_at = side_file_.append(std::as_bytes(std::span(values)));
-  pieces_.push_back(std::move(piece));
+  });
+  const auto messages = world.exchange_all(to_rank);
+  return locally(world, "joining outcomes", [&] {
+    const Range mine = split_evenly(samples, world.ranks(), world.rank());
+    std::vector<std::uint8_t> alive(to_size(mine.size()));
+    std::int64_t known = 0;
+    for (const auto& message : messages) {
+      known += place_ranges(message, mine, alive);
+    }
+    expects(known == mine.size(), "every sample has an outcome");
+    return alive;
+  });
 }
 
-void Outcome::keep_top(Piece& piece, std::span<const float> outputs) const {
-  if (options_.top_k == 0) {
-    return;
-  }
-  const std::size_t k = to_size(options_.top_k);
-  piece.top_index.resize(piece.top_index.size() + k);
-  piece.top_value.resize(piece.top_value.size() + k);
-  kernels::top_k(outputs, std::span(piece.top_index).last(k), std::span(piece.top_value).last(k));
-}
-
-// For each of my pieces the non-zero outputs of all samples before it, whoever holds them.
-std::vector<std::int64_t> Outcome::nnz_before_pieces(const Comm& world, std::int64_t& total) const {
+// For each of my units in order the non-zero outputs of all samples before it, whoever holds them.
+std::vector<std::int64_t> Outcome::nnz_before_units(const Comm& world, std::int64_t& total) const {
   struct Count {
     std::int64_t first_sample, nnz;
   };
   std::vector<Count> mine;
-  for (const Piece& piece : pieces_) {
-    mine.push_back({piece.samples.begin, piece.pointers.back()});
+  for (const std::size_t unit : units_in_order()) {
+    const Range samples = record_.items(unit);
+    mine.push_back({samples.begin, nnz_of_outcome(samples, options_, record_.bytes(unit))});
   }
   std::vector<Count> all;
   for (const auto& bytes : world.gather_all_bytes(std::as_bytes(std::span(mine)))) {
@@ -134,80 +200,73 @@ std::vector<std::int64_t> Outcome::nnz_before_pieces(const Comm& world, std::int
       std::memcpy(all.data() + old, bytes.data(), bytes.size());
     }
   }
-  // Empty pieces may begin where another does; they add nothing, in whatever order.
   std::sort(all.begin(), all.end(),
             [](const Count& a, const Count& b) { return a.first_sample < b.first_sample; });
   total = 0;
-  std::vector<std::int64_t> before(pieces_.size(), 0);
-  std::vector<std::int64_t> running;
+  std::vector<std::int64_t> before;
+  auto next = mine.begin();
   for (const Count& count : all) {
-    running.push_back(total);
+    if (next != mine.end() && next->first_sample == count.first_sample) {
+      before.push_back(total);
+      ++next;
+    }
     total += count.nnz;
-  }
-  for (std::size_t i = 0; i < pieces_.size(); ++i) {
-    const auto found = std::lower_bound(
-        all.begin(), all.end(), pieces_[i].samples.begin,
-        [](const Count& count, std::int64_t sample) { return count.first_sample < sample; });
-    before[i] = running[to_size(found - all.begin())];
   }
   return before;
 }
 
 std::int64_t Outcome::write(const Comm& world, const io::BatchReader& batch,
-                            const std::string& path, const io::Provenance& provenance,
-                            const io::OutputOptions& options) const {
-  const bool lead = grid_.row_shard() == 0;
-  const std::int64_t here =
-      lead ? std::count(alive_.begin(), alive_.end(), std::uint8_t{1}) : std::int64_t{0};
+                            std::span<const std::uint8_t> alive, const Target& target) const {
   io::Result result;
   result.samples = batch.batch().samples();
-  result.categories = world.sum(here);
+  result.categories = world.sum(std::count(alive.begin(), alive.end(), std::uint8_t{1}));
   result.top_k = options_.top_k;
   result.sample_id = batch.batch().sample_id;
   if (options_.full) {
     std::int64_t total = 0;
-    nnz_before_pieces(world, total);
+    nnz_before_units(world, total);
     result.output = io::MatrixInfo{
         "/output", io::MatrixFormat::kCsr, result.samples, network_.outputs, total, false};
   }
-  io::ResultWriter writer(world, path, result, provenance, options);
-  writer.write_alive(group_samples_.begin, lead ? std::span<const std::uint8_t>(alive_)
-                                                : std::span<const std::uint8_t>());
+  const Range mine = split_evenly(result.samples, world.ranks(), world.rank());
+  io::ResultWriter writer(world, target.path, result, target.provenance, target.options);
+  writer.write_alive(mine.begin, alive);
   if (result.sample_id) {
-    const Range mine = split_evenly(result.samples, world.ranks(), world.rank());
     const auto ids =
         locally(world, "reading sample ids", [&] { return batch.read_sample_ids(mine); });
     writer.write_sample_ids(mine.begin, ids);
   }
   if (options_.top_k > 0 || options_.full) {
-    write_pieces(world, writer);
+    write_units(world, writer);
   }
   writer.finish();
   return writer.bytes_written();
 }
 
-// Every rank writes in as many rounds as the one with most pieces.
-void Outcome::write_pieces(const Comm& world, io::ResultWriter& writer) const {
+// Every rank writes in as many rounds as the one with most units.
+void Outcome::write_units(const Comm& world, io::ResultWriter& writer) const {
   std::int64_t total = 0;
-  const std::vector<std::int64_t> before = nnz_before_pieces(world, total);
-  const std::int64_t rounds = world.max(std::ssize(pieces_));
+  const std::vector<std::int64_t> before =
+      options_.full ? nnz_before_units(world, total) : std::vector<std::int64_t>();
+  const std::vector<std::size_t> order = units_in_order();
+  const std::int64_t rounds = world.max(std::ssize(order));
   for (std::int64_t round = 0; round < rounds; ++round) {
-    const bool mine = round < std::ssize(pieces_);
-    const Piece empty;
-    const Piece& piece = mine ? pieces_[to_size(round)] : empty;
+    const bool mine = round < std::ssize(order);
+    OutcomePiece piece = locally(world, "reading back outcomes", [&] {
+      OutcomePiece empty;
+      empty.pointers.push_back(0);
+      return mine ? read_piece(record_, order[to_size(round)], options_) : empty;
+    });
     if (options_.top_k > 0) {
       writer.write_top(piece.samples.begin, piece.top_index, piece.top_value);
     }
     if (options_.full) {
-      const auto rows = locally(world, "reading back outputs", [&] {
-        kernels::CsrRows csr;
-        csr.first_row = piece.samples.begin;
-        csr.cols = network_.outputs;
-        csr.pointers = piece.pointers;
-        csr.indices = read_values<std::uint32_t>(side_file_, piece.indices_at, csr.nnz());
-        csr.values = read_values<float>(side_file_, piece.values_at, csr.nnz());
-        return csr;
-      });
+      kernels::CsrRows rows;
+      rows.first_row = piece.samples.begin;
+      rows.cols = network_.outputs;
+      rows.pointers = std::move(piece.pointers);
+      rows.indices = std::move(piece.indices);
+      rows.values = std::move(piece.values);
       writer.write_output(rows, mine ? before[to_size(round)] : 0);
     }
   }

@@ -58,14 +58,50 @@ InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, Gri
   const std::int64_t fixed = plan.weights_bytes + plan.reading_bytes + kProgramBytes + chunk_bytes;
   const std::int64_t room =
       std::clamp(allocation.memory_per_rank - fixed, std::int64_t{0}, kWaveBytes);
-  const std::int64_t panels = std::clamp<std::int64_t>(room / per_panel, 1, wanted);
+  std::int64_t panels = std::clamp<std::int64_t>(room / per_panel, 1, wanted);
+  if (allocation.most_wave_samples > 0) {
+    panels = std::min(panels, ceil_div(allocation.most_wave_samples, kWidth));
+  }
   plan.wave_samples = panels * kWidth;
   plan.waves = ceil_div(group_samples, plan.wave_samples);
   plan.activations_bytes = panels * per_panel + chunk_bytes;
   return plan;
 }
 
+// Samples [part.begin, part.end) of those in `left`, counted through, in pieces of at most `most`.
+std::vector<Range> cut_units(const std::vector<Range>& left, Range part, std::int64_t most) {
+  std::vector<Range> units;
+  std::int64_t before = 0;
+  for (const Range& range : left) {
+    const std::int64_t end = range.begin + std::min(part.end - before, range.size());
+    for (std::int64_t at = range.begin + std::max<std::int64_t>(part.begin - before, 0); at < end;
+         at += most) {
+      units.push_back({at, std::min(at + most, end)});
+    }
+    before += range.size();
+  }
+  return units;
+}
+
 }  // namespace
+
+UnitPlan plan_units(const std::vector<Range>& left, int groups, int group,
+                    std::int64_t most_samples) {
+  expects(most_samples > 0, "a unit has samples");
+  std::int64_t samples = 0;
+  for (const Range& range : left) {
+    samples += range.size();
+  }
+  UnitPlan plan;
+  for (int other = 0; other < groups; ++other) {
+    auto units = cut_units(left, split_evenly(samples, groups, other), most_samples);
+    plan.rounds = std::max(plan.rounds, std::ssize(units));
+    if (other == group) {
+      plan.units = std::move(units);
+    }
+  }
+  return plan;
+}
 
 std::int64_t InferencePlan::bytes_per_rank() const noexcept {
   return weights_bytes + reading_bytes + activations_bytes + kProgramBytes;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "framework/grid.hpp"
 #include "io/network_file.hpp"
@@ -13,6 +14,7 @@ namespace espalier::jobs {
 struct Allocation {
   int ranks = 1;
   std::int64_t memory_per_rank = 0;
+  std::int64_t most_wave_samples = 0;  // 0: what memory allows
 };
 
 struct InferencePlan {
@@ -41,6 +43,18 @@ inline constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
 //            what a rank would need
 InferencePlan plan_inference(const io::Network& network, std::int64_t samples,
                              const std::optional<GridShape>& grid, const Allocation& allocation);
+
+// The units of one group: waves of consecutive samples, and how many rounds the group with most of
+// them takes.
+struct UnitPlan {
+  std::vector<Range> units;
+  std::int64_t rounds = 0;
+};
+
+// Deals the samples of `left` (ascending ranges) evenly to `groups` groups, each a contiguous part,
+// cut into units of at most `most_samples`.
+UnitPlan plan_units(const std::vector<Range>& left, int groups, int group,
+                    std::int64_t most_samples);
 
 // Bytes of the whole network once packed: values (one if iso), indices, pointers, biases.
 std::int64_t packed_bytes(const io::Network& network);

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "framework/parallel.hpp"
+#include "framework/watchdog.hpp"
 #include "kernels/spmm.hpp"
 
 namespace espalier::jobs {
@@ -90,9 +91,22 @@ std::int64_t Propagator::panels() const {
 WaveOutput Propagator::run(const kernels::CsrRows& samples) {
   start_wave(samples);
   for (std::size_t id = 0; id < network_.layers.size() && !active_.empty(); ++id) {
+    if (gives_up()) {
+      return {{}, {}, nullptr, true};
+    }
     run_layer(id, samples);
+    note_progress();
   }
   return {active_, alive_, current_.data()};
+}
+
+// Shards notice at different moments, but exchange with each other in every layer.
+bool Propagator::gives_up() const {
+  std::uint8_t asked = give_up_ && give_up_() ? 1 : 0;
+  if (give_up_ && grid_.shape().row_shards > 1) {
+    grid_.group().bit_or(std::span(&asked, 1));
+  }
+  return asked != 0;
 }
 
 // Samples without any feature are dead from the start where zero stays zero.

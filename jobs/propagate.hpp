@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "framework/grid.hpp"
@@ -20,6 +22,7 @@ struct WaveOutput {
   // Panels of this shard's rows of the last layer, (rows x kPanelWidth) each, active samples in
   // order.
   const float* panels = nullptr;
+  bool given_up = false;  // nothing came out: see give_up_if
 };
 
 // Multiply-adds and time of one layer on this rank, over all waves.
@@ -43,6 +46,10 @@ class Propagator {
   //   exact    the same bits for any grid, wave and thread count
   WaveOutput run(const kernels::CsrRows& samples);
 
+  // `asked` is called before each layer; a wave is given up if it says so on any shard of the
+  // group.
+  void give_up_if(std::function<bool()> asked) { give_up_ = std::move(asked); }
+
   const std::vector<LayerWork>& work() const noexcept { return work_; }
   std::int64_t bytes_sent() const noexcept { return bytes_sent_; }
   std::int64_t messages() const noexcept { return messages_; }
@@ -57,11 +64,13 @@ class Propagator {
   void multiply(const ShardLayer& layer, const float* in, Range panels);
   void note_alive();
   void close_up(std::int64_t rows);
+  bool gives_up() const;
 
   const ProcessGrid& grid_;
   const ShardedNetwork& network_;
   const InferencePlan& plan_;
   PhaseTimes& times_;
+  std::function<bool()> give_up_;
   std::vector<LayerWork> work_;
   std::int64_t bytes_sent_ = 0, messages_ = 0;
 

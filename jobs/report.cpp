@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -86,7 +87,9 @@ void RunReport::add_common(int outcome, const std::string& message) {
   const auto slurm = slurm_variables();
   fields_["slurm"] = slurm;
   const auto restarts = slurm.find("SLURM_RESTART_COUNT");
-  fields_["restarts"] = restarts == slurm.end() ? 0 : read_integer(restarts->second).value_or(0);
+  const std::int64_t requeued =
+      restarts == slurm.end() ? 0 : read_integer(restarts->second).value_or(0);
+  fields_["restarts"] = std::max(requeued, fields_.value("restarts", std::int64_t{0}));
   fields_["outcome"] = outcome_word(outcome);
   fields_["exit_status"] = outcome;
   fields_["message"] = message;

@@ -7,6 +7,7 @@
 
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
+#include "framework/watchdog.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -110,7 +111,8 @@ void read_scaling(const io::NetworkReader& reader, ShardedNetwork& network) {
 }  // namespace
 
 ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
-                             const io::NetworkReader& reader, PhaseTimes& times) {
+                             const io::NetworkReader& reader, PhaseTimes& times,
+                             const std::function<void()>& before_layer) {
   const auto layers = static_cast<std::int64_t>(reader.network().layers.size());
   ShardedNetwork network;
   network.inputs = reader.network().inputs();
@@ -122,8 +124,10 @@ ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
     read_scaling(reader, network);
     CsrRows rows;
     for (std::int64_t id = 0; id < layers; ++id) {
+      before_layer();
       network.layers.push_back(read_layer(grid, reader, id, rows, times));
       progress.done(id + 1);
+      note_progress();
     }
   });
   const PhaseTimer timer(times, Phase::kExchange);

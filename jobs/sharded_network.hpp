@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "framework/grid.hpp"
@@ -42,10 +43,12 @@ struct ShardedNetwork {
 
 // Reads this rank's rows of every layer, packs them, and agrees on the halos with its group.
 // With one shard local inputs are the global ones and nothing is exchanged.
+// `before_layer` is called before each layer is read, and may throw.
 //   where    collective over `world`, whose ranks form `grid`
 //   throws   SharedError: what NetworkReader throws; kBadData if the layers are no chain
 //   cost     every weight is read once a group; peak memory is the packed rows plus one layer's
 ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
-                             const io::NetworkReader& reader, PhaseTimes& times);
+                             const io::NetworkReader& reader, PhaseTimes& times,
+                             const std::function<void()>& before_layer);
 
 }  // namespace espalier::jobs

@@ -1,15 +1,19 @@
 // A program that ends in the way its first argument names, for test_run_main.py.
+#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <map>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "framework/agree.hpp"
 #include "framework/comm.hpp"
 #include "framework/error.hpp"
 #include "framework/runtime.hpp"
+#include "framework/timer.hpp"
+#include "framework/watchdog.hpp"
 
 namespace {
 
@@ -57,6 +61,20 @@ const std::map<std::string, std::function<void(const Comm&)>> kEndings = {
     {"memory", [](const Comm& world) { fail_on_last(world, [] { throw std::bad_alloc(); }); }},
     {"surprise",
      [](const Comm& world) { fail_on_last(world, [] { throw std::out_of_range("index 7"); }); }},
+    {"hangs",
+     [](const Comm& world) {
+       const espalier::Watchdog watchdog(world.rank(), 1.0);
+       for (int step = 0; step < 15; ++step) {
+         std::this_thread::sleep_for(std::chrono::milliseconds(100));
+         espalier::agree(world, "working", std::nullopt);
+       }
+       if (world.rank() == world.ranks() - 1) {
+         espalier::PhaseTimes times;
+         const espalier::PhaseTimer timer(times, espalier::Phase::kRead);
+         std::this_thread::sleep_for(std::chrono::seconds(60));
+       }
+       world.barrier();
+     }},
     {"unknown", [](const Comm& world) { fail_on_last(world, [] { throw 7; }); }},
 };
 

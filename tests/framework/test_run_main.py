@@ -74,6 +74,16 @@ class RunMain(unittest.TestCase):
         status, _, lines = end("shared_by_some", 3)
         self.assertEqual((status, lines), (65, ["espalier: fatal on rank 1: damaged shard"]))
 
+    def test_a_rank_that_hangs_ends_all_and_is_told_apart(self):
+        for ranks in RANKS:
+            with self.subTest(ranks=ranks):
+                status, _, lines = end("hangs", ranks)
+                self.assertEqual(status, 71)
+                culprit = f"rank {max(1, ranks) - 1} has made no progress for 1 s while it reads"
+                self.assertEqual(len([line for line in lines if culprit in line]), 1, lines)
+                self.assertEqual(len([line for line in lines if "between two phases" in line]),
+                                 max(1, ranks) - 1, lines)
+
     def test_the_line_is_never_lost(self):
         for _ in range(10):
             status, _, lines = end("error", 2)

@@ -158,4 +158,12 @@ BOOST_AUTO_TEST_CASE(huge_networks_neither_overflow_nor_ask_often) {
   BOOST_TEST(asked <= std::int64_t{parts} * 42);
 }
 
+BOOST_AUTO_TEST_CASE(gaps) {
+  using Ranges = std::vector<Range>;
+  BOOST_TEST((gaps_between({}, 0) == Ranges{}));
+  BOOST_TEST((gaps_between({}, 5) == Ranges{{0, 5}}));
+  BOOST_TEST((gaps_between({{0, 2}, {2, 5}}, 5) == Ranges{}));
+  BOOST_TEST((gaps_between({{1, 2}, {3, 4}}, 5) == Ranges{{0, 1}, {2, 3}, {4, 5}}));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

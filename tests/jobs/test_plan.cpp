@@ -91,4 +91,38 @@ BOOST_AUTO_TEST_CASE(every_group_has_the_same_waves_and_all_samples_are_in_one) 
   }
 }
 
+BOOST_AUTO_TEST_CASE(units_cover_what_is_left_once_and_no_more) {
+  const std::vector<std::vector<Range>> cases = {
+      {}, {{0, 1}}, {{0, 1000}}, {{3, 64}, {70, 71}, {200, 903}}, {{0, 10}, {20, 30}, {40, 50}}};
+  for (const auto& left : cases) {
+    for (const int groups : {1, 2, 3, 7, 40}) {
+      for (const std::int64_t most : {1, 9, 64, 5000}) {
+        std::vector<Range> joined;
+        std::int64_t longest = 0;
+        for (int group = 0; group < groups; ++group) {
+          const UnitPlan plan = plan_units(left, groups, group, most);
+          longest = std::max(longest, std::ssize(plan.units));
+          for (const Range& unit : plan.units) {
+            BOOST_TEST(unit.size() >= 1);
+            BOOST_TEST(unit.size() <= most);
+            if (!joined.empty() && joined.back().end == unit.begin) {
+              joined.back().end = unit.end;
+            } else {
+              joined.push_back(unit);
+            }
+          }
+        }
+        BOOST_TEST((joined == left));
+        BOOST_TEST(plan_units(left, groups, 0, most).rounds == longest);
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(waves_are_no_larger_than_asked_for) {
+  const io::Network network = square_network(64, 2, 640);
+  const auto plan = plan_inference(network, 10000, GridShape{1, 1}, {1, 4096 * kMiB, 100});
+  BOOST_TEST(plan.wave_samples == 128);  // whole panels
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,122 @@
+#include "jobs/unit_run.hpp"
+
+#include <limits>
+
+#include "framework/agree.hpp"
+#include "framework/log.hpp"
+#include "framework/timer.hpp"
+#include "jobs/spelling.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+double seconds_option(const Options& options, const std::string& name) {
+  const double seconds = options.seconds(name);
+  if (seconds < 0) {
+    throw options.fault(name, "is negative");
+  }
+  return seconds;
+}
+
+StopOptions stop_options(const Options& options) {
+  StopOptions stop;
+  stop.save_interval_seconds = seconds_option(options, "save-interval");
+  if (options.has("max-time")) {
+    stop.max_seconds = seconds_option(options, "max-time");
+  }
+  stop.end_unix_time = slurm_end_time();
+  return stop;
+}
+
+double stall_timeout(const Options& options) {
+  const double seconds = seconds_option(options, "stall-timeout");
+  return seconds > 0 ? seconds : std::numeric_limits<double>::infinity();
+}
+
+std::int64_t size_of_all(const std::vector<Range>& ranges) {
+  std::int64_t size = 0;
+  for (const Range& range : ranges) {
+    size += range.size();
+  }
+  return size;
+}
+
+}  // namespace
+
+void add_unit_options(boost::program_options::options_description& options) {
+  namespace po = boost::program_options;
+  const auto time = [] { return po::value<std::string>()->value_name("TIME"); };
+  // clang-format off
+  options.add_options()
+      ("max-time", time(),
+       "stop in time to have saved when TIME has passed since the start, with 75; the same command "
+       "goes on from there")
+      ("save-interval", time()->default_value("60"),
+       "save what is finished every TIME; 0: after every unit of work")
+      ("stall-timeout", time()->default_value("1800"),
+       "end with 71 if a rank makes no progress for TIME; 0: never")
+      ("no-resume", po::bool_switch(), "drop what an earlier run has saved, and start afresh");
+  // clang-format on
+}
+
+UnitRun::UnitRun(Context& context, const std::string& what, const std::string& path,
+                 const io::Provenance& provenance, std::int64_t items)
+    : context_(context),
+      what_(what),
+      items_(items),
+      control_(stop_options(context.options)),
+      watchdog_(context.world.rank(), stall_timeout(context.options)),
+      record_(context.world, {path, provenance, items, !context.options.flag("no-resume")}) {
+  context_.report.set("restarts", record_.earlier_runs());
+  report_units();
+  if (record_.earlier_runs() > 0) {
+    log_info(text("resuming ", path, ": ", grouped(size_of_all(record_.finished())), " of ",
+                  grouped(items), " ", what_, " are done"));
+  }
+}
+
+std::vector<Range> UnitRun::left() const { return gaps_between(record_.finished(), items_); }
+
+void UnitRun::report_units() {
+  const auto skipped = std::ssize(record_.finished());
+  const auto held = context_.world.sum(static_cast<std::int64_t>(record_.units()));
+  context_.report.set("units_skipped", skipped);
+  context_.report.set("units_done", held - skipped);
+}
+
+void UnitRun::save() {
+  const PhaseTimer timer(context_.times, Phase::kWrite);
+  const double start = now_seconds();
+  record_.save();
+  control_.note_saved(now_seconds() - start);
+}
+
+void UnitRun::after_unit() {
+  const Order order = control_.next_order(context_.world, record_.wants_save());
+  if (order == Order::kGoOn) {
+    return;
+  }
+  save();
+  if (order == Order::kStop) {
+    report_units();
+    throw SharedError(ExitStatus::kStoppedEarly,
+                      text("stopped early by ", control_.reason(), " and saved in ",
+                           record_.folder(), "; the same command goes on from there"));
+  }
+  log_detail("saved what is finished");
+}
+
+void UnitRun::check_time() const {
+  if (control_.gives_up_unit()) {
+    throw Error(
+        ExitStatus::kStoppedEarly,
+        "stopped early, before anything was finished in this run; the same command goes on");
+  }
+}
+
+void UnitRun::finish() {
+  report_units();
+  record_.remove();
+}
+
+}  // namespace espalier::jobs

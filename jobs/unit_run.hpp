@@ -1,0 +1,60 @@
+// What jobs that can be stopped and resumed share: the record of finished units, when it is saved,
+// when the job stops.
+#pragma once
+
+#include <boost/program_options.hpp>
+#include <cstdint>
+
+#include "framework/stop.hpp"
+#include "framework/watchdog.hpp"
+#include "io/unit_record.hpp"
+#include "jobs/job.hpp"
+
+namespace espalier::jobs {
+
+// Declares --max-time, --save-interval, --stall-timeout and --no-resume.
+void add_unit_options(boost::program_options::options_description& options);
+
+// One run of such a job, from before its first unit until its output is complete.
+class UnitRun {
+ public:
+  // Borrows `context`. `what` are the items: "samples".
+  //   where    collective
+  //   throws   SharedError as UnitRecord, or of an option
+  UnitRun(Context& context, const std::string& what, const std::string& path,
+          const io::Provenance& provenance, std::int64_t items);
+
+  io::UnitRecord& record() noexcept { return record_; }
+  const io::UnitRecord& record() const noexcept { return record_; }
+  // What no run has finished yet, ascending.
+  std::vector<Range> left() const;
+  std::int64_t items() const noexcept { return items_; }
+
+  // Called by all after each unit, whether they had one or not: saves or stops if it is time to.
+  //   where    collective
+  //   throws   SharedError: kStoppedEarly after a save; what UnitRecord::save throws
+  void after_unit();
+
+  // Whether the unit at hand is to be given up, because there is no time for it. Local.
+  bool gives_up_unit() const { return control_.gives_up_unit(); }
+  // Within `locally`, between pieces of work that leave nothing behind.
+  //   throws   Error(kStoppedEarly) if gives_up_unit()
+  void check_time() const;
+
+  // The output is complete.
+  //   where    collective
+  void finish();
+
+ private:
+  void save();
+  void report_units();
+
+  Context& context_;
+  std::string what_;
+  std::int64_t items_;
+  StopControl control_;
+  Watchdog watchdog_;
+  io::UnitRecord record_;
+};
+
+}  // namespace espalier::jobs

@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Stopping a job in time and going on with it: signals and time limits."""
+# timeout: 180
+import json
+import os
+import signal
+import time
+
+from resumable import INFER, Background, samples_of, saved, slow_inputs, wait_until
+from support import ProgramTest, content, main
+
+STOPPED = 75
+
+
+def report(path="run.json"):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+class StopTest(ProgramTest):
+    SAMPLES = 8000
+
+    def setUp(self):
+        super().setUp()
+        slow_inputs(self, samples=self.SAMPLES)
+        self.units = [*INFER, "--wave-samples", 64, "-o", "r.h5"]
+
+    def start(self, *more, ranks=1, env=None):
+        run = Background([*self.units, *more, "--report", "run.json"], ranks, env)
+        self.addCleanup(run.close)
+        return run
+
+    def assert_stopped_and_resumed(self, run, ranks, since):
+        """The run has just been asked to stop: it saves and ends in time, and another one goes on."""
+        self.assertEqual(run.wait(), STOPPED, run.said())
+        self.assertLess(time.monotonic() - since, 10)
+        self.assertIn("the same command goes on", run.said())
+        self.assertEqual(report()["outcome"], "stopped early")
+        self.assertFalse(os.path.exists("r.h5"))
+        done = saved("r.h5")
+        self.assertGreater(len(done), 0)
+        self.assertLess(samples_of(done), self.SAMPLES)
+        self.assertEqual(report()["units_done"], len(done))
+        self.espalier(*self.units, "--report", "run.json", ranks=ranks)
+        self.assertEqual(report()["units_skipped"], len(done))
+        self.assertEqual(report()["restarts"], 1)
+        self.assertGreater(report()["units_done"], 0)
+        self.assertEqual(content("r.h5"), content("undisturbed.h5"))
+        self.assertFalse(os.path.exists("r.h5.units"))
+        os.unlink("r.h5")
+
+    def test_signals_at_the_ranks(self):
+        for number, ranks, ranks_after in ((signal.SIGINT, 1, 3), (signal.SIGTERM, 3, 1)):
+            with self.subTest(signal=number, ranks=ranks):
+                run = self.start("--save-interval", 0.1, ranks=ranks)
+                self.assertTrue(wait_until(lambda: saved("r.h5"), run), run.said())
+                # One rank is told, all stop.
+                since = time.monotonic()
+                os.kill(run.rank_pids()[-1], number)
+                self.assert_stopped_and_resumed(run, ranks_after, since)
+
+    def test_usr2_through_mpirun(self):
+        run = self.start("--save-interval", 0.1, ranks=2)
+        self.assertTrue(wait_until(lambda: saved("r.h5"), run), run.said())
+        since = time.monotonic()
+        os.kill(run.process.pid, signal.SIGUSR2)
+        self.assert_stopped_and_resumed(run, 1, since)
+
+    def test_usr1_saves_and_goes_on(self):
+        run = self.start()  # on its own it would save after a minute
+        time.sleep(0.6)
+        pid = run.rank_pids()[0]
+        while run.running() and not saved("r.h5"):
+            os.kill(pid, signal.SIGUSR1)
+            time.sleep(0.02)
+        self.assertGreater(len(saved("r.h5")), 0)
+        self.assertEqual(run.wait(), 0, run.said())
+        self.assertEqual(content("r.h5"), content("undisturbed.h5"))
+
+    def test_a_second_interrupt_ends_at_once(self):
+        run = self.start("--save-interval", 0)
+        self.assertTrue(wait_until(lambda: saved("r.h5"), run), run.said())
+        for _ in range(2):
+            os.kill(run.process.pid, signal.SIGINT)
+        self.assertIn(run.wait(), (-signal.SIGINT, STOPPED))
+        self.espalier(*self.units)
+        self.assertEqual(content("r.h5"), content("undisturbed.h5"))
+
+    def test_max_time(self):
+        """The same command again and again, with a little more time each, gets to the end."""
+        for ranks in (1, 3):
+            stops = skipped = 0
+            for limit in range(1, 12):
+                started = time.monotonic()
+                run = self.start("--max-time", limit, ranks=ranks)
+                status = run.wait()
+                took = time.monotonic() - started
+                skipped += report()["units_skipped"] > 0
+                if status == 0:
+                    break
+                self.assertEqual(status, STOPPED, run.said())
+                self.assertIn("stopped early", run.said())
+                self.assertLess(took, limit + 3)  # mpirun starts and ends, too
+                stops += 1
+            self.assertEqual(content("r.h5"), content("undisturbed.h5"))
+            self.assertGreater(stops, 0)
+            self.assertGreater(skipped, 0)
+            os.unlink("r.h5")
+
+    def test_slurm_end_time(self):
+        run = self.start(env={"SLURM_JOB_END_TIME": str(int(time.time()) + 2)})
+        self.assertEqual(run.wait(), STOPPED, run.said())
+        self.assertIn("Slurm", run.said())
+
+    def test_a_time_in_which_nothing_fits(self):
+        run = self.start("--max-time", 0.1)
+        self.assertEqual(run.wait(), STOPPED, run.said())
+        self.assertFalse(os.path.exists("r.h5"))
+
+
+if __name__ == "__main__":
+    main()
