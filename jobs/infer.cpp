@@ -186,6 +186,7 @@ double run_waves(Context& context, const io::BatchReader& batch, const UnitPlan&
 struct Totals {
   double seconds = 0, peak = 0;
   std::int64_t samples = 0, alive = 0, nnz = 0;
+  std::int64_t computed = 0;  // samples of this run; earlier ones may have done the others
 };
 
 void fill_report(Context& context, const io::Network& network, const ShardedNetwork& sharded,
@@ -203,7 +204,7 @@ void fill_report(Context& context, const io::Network& network, const ShardedNetw
                                     {"edges_computed", layer_edges},
                                     {"seconds", layer_seconds}});
   }
-  const auto nominal = totals.samples * totals.nnz;
+  const auto nominal = totals.computed * totals.nnz;
   const double seconds = std::max(totals.seconds, 1e-9);
   report.set("samples", totals.samples);
   report.set("alive", totals.alive);
@@ -271,6 +272,9 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   Totals totals;
   totals.samples = samples;
   totals.nnz = network.network().nnz();
+  for (const Range& range : run.left()) {
+    totals.computed += range.size();
+  }
   const double seconds = run_waves(context, batch, units, propagator, outcome, run);
   totals.seconds = spread_over_ranks(world, seconds).max;
   const auto alive = outcome.exchange_alive(world, samples);

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import h5py
+
 from resumable import INFER, Background, samples_of, saved, slow_inputs, wait_until
 from support import ProgramTest, content, main
 
@@ -45,6 +47,11 @@ class StopTest(ProgramTest):
         self.assertEqual(report()["units_skipped"], len(done))
         self.assertEqual(report()["restarts"], 1)
         self.assertGreater(report()["units_done"], 0)
+        # Rates are those of this run: what was skipped is not counted as computed.
+        with h5py.File("net.h5") as network:
+            weights = sum(layer["weight/indices_1"].size for layer in network["layers"].values())
+        self.assertEqual(report()["samples"], self.SAMPLES)
+        self.assertEqual(report()["edges_nominal"], (self.SAMPLES - samples_of(done)) * weights)
         self.assertEqual(content("r.h5"), content("undisturbed.h5"))
         self.assertFalse(os.path.exists("r.h5.units"))
         os.unlink("r.h5")
