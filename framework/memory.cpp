@@ -118,6 +118,11 @@ void* allocate_aligned(std::size_t bytes) {
 
 void free_aligned(void* pointer) noexcept { std::free(pointer); }
 
+std::int64_t second_level_cache_bytes() {
+  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return bytes > 0 ? bytes : std::int64_t{1} << 20;
+}
+
 std::int64_t peak_rss_bytes() {
   // getrusage alone would do, but its figure survives exec: a small program started by a large
   // one would report the large one's peak.

@@ -77,7 +77,7 @@ std::int64_t SideFile::append(std::span<const std::byte> bytes) {
 void SideFile::read(std::int64_t position, std::span<std::byte> out) const {
   expects(position >= 0 && position <= size_ && std::ssize(out) <= size_ - position,
           "only what was appended is read back");
-  if (position < std::ssize(kept_)) {
+  if (position < std::ssize(kept_) && !out.empty()) {
     const auto kept = std::span(kept_).subspan(static_cast<std::size_t>(position));
     const std::size_t length = std::min(kept.size(), out.size());
     std::memcpy(out.data(), kept.data(), length);

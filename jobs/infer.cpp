@@ -5,6 +5,7 @@
 
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
+#include "framework/memory.hpp"
 #include "framework/parallel.hpp"
 #include "io/checksum.hpp"
 #include "io/graphchallenge.hpp"
@@ -127,6 +128,11 @@ ExitStatus already_done(Context& context, const Files& files, const std::string&
   return ExitStatus::kDone;
 }
 
+// As read: an index and a value for each feature, and a pointer.
+std::int64_t bytes_per_sample(const io::MatrixInfo& features) {
+  return 8 + 8 * features.stored / std::max<std::int64_t>(features.rows, 1);
+}
+
 void describe_plan(const InferencePlan& plan, const io::Network& network, const io::Batch& batch) {
   log_info(text("grid ", to_string(plan.grid), " (row shards x sample groups), ",
                 network.layers.size(), " layers, ", network.nnz(), " weights, ", batch.samples(),
@@ -194,8 +200,9 @@ void fill_report(Context& context, const io::Network& network, const ShardedNetw
   RunReport& report = context.report;
   std::int64_t edges = 0;
   nlohmann::json layers = nlohmann::json::array();
+  const std::vector<LayerWork> all_work = propagator.work();
   for (std::size_t id = 0; id < network.layers.size(); ++id) {
-    const LayerWork& work = propagator.work()[id];
+    const LayerWork& work = all_work[id];
     const std::int64_t layer_edges = context.world.sum(work.edges);
     edges += layer_edges;
     const double layer_seconds = spread_over_ranks(context.world, work.seconds).max;
@@ -248,11 +255,12 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   }
   const std::int64_t memory = context.memory_per_rank();
   const InferencePlan plan = locally(world, "planning", [&] {
-    const std::int64_t most = context.options.has("wave-samples")
-                                  ? context.options.integer("wave-samples", 1)
-                                  : std::int64_t{0};
-    return plan_inference(network.network(), samples, context.grid(),
-                          {world.ranks(), memory, most});
+    Allocation allocation = {world.ranks(), memory, threads(), second_level_cache_bytes(),
+                             bytes_per_sample(batch.batch().features)};
+    allocation.most_wave_samples = context.options.has("wave-samples")
+                                       ? context.options.integer("wave-samples", 1)
+                                       : std::int64_t{0};
+    return plan_inference(network.network(), samples, context.grid(), allocation);
   });
   describe_plan(plan, network.network(), batch.batch());
   context.report.set("grid", to_string(plan.grid));
@@ -265,7 +273,7 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   const ProcessGrid grid(world, plan.grid);
   const ShardedNetwork sharded =
       read_and_pack(world, grid, network, context.times, [&] { run.check_time(); });
-  Propagator propagator(grid, sharded, plan, context.times);
+  Propagator propagator(grid, sharded, plan, context.times, needs_outputs(sharded, wanted));
   const UnitPlan units =
       plan_units(run.left(), plan.grid.sample_groups, grid.sample_group(), plan.wave_samples);
   Outcome outcome(grid, sharded, wanted, run.record());

@@ -94,16 +94,20 @@ std::int64_t place_ranges(std::span<const std::byte> message, Range mine,
 
 }  // namespace
 
+bool needs_outputs(const ShardedNetwork& network, const OutcomeOptions& options) noexcept {
+  return network.finishes_samples() || options.top_k > 0 || options.full;
+}
+
 Outcome::Outcome(const ProcessGrid& grid, const ShardedNetwork& network, OutcomeOptions options,
                  io::UnitRecord& record)
     : grid_(grid), network_(network), options_(options), record_(record) {}
 
 void Outcome::add_wave(const Comm& world, Range wave, const WaveOutput& output) {
   std::vector<float> computed;
-  if (network_.finishes_samples() || options_.top_k > 0 || options_.full) {
-    computed = exchange_outputs(
-        grid_.group(), {output.panels, std::ssize(output.active), network_.layers.back().bounds},
-        deal_columns(grid_, wave, output));
+  if (needs_outputs(network_, options_)) {
+    computed = exchange_outputs(grid_.group(),
+                                {output.panels, output.column, network_.layers.back().bounds},
+                                deal_columns(grid_, wave, output));
   }
   locally(world, "keeping outputs", [&] {
     const OutcomePiece piece = keep_samples(wave, output, computed);
@@ -119,7 +123,7 @@ void Outcome::add_wave(const Comm& world, Range wave, const WaveOutput& output) 
 OutcomePiece Outcome::keep_samples(Range wave, const WaveOutput& output,
                                    std::span<float> computed) const {
   const Range mine = split_evenly(wave.size(), grid_.shape().row_shards, grid_.row_shard());
-  const bool whole = network_.finishes_samples() || options_.top_k > 0 || options_.full;
+  const bool whole = needs_outputs(network_, options_);
   const std::vector<float> zeros(whole ? to_size(network_.outputs) : 0, 0.0F);
   auto active = std::lower_bound(output.active.begin(), output.active.end(), mine.begin);
   OutcomePiece piece;

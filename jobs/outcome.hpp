@@ -17,6 +17,9 @@
 
 namespace espalier::jobs {
 
+// Whether the last layer's outputs are looked at, not only which samples are alive.
+bool needs_outputs(const ShardedNetwork& network, const OutcomeOptions& options) noexcept;
+
 // Collects the outcomes of waves in a record. Within a group each shard keeps whole samples: its
 // own even part of every wave.
 class Outcome {

@@ -4,6 +4,7 @@
 
 #include "framework/error.hpp"
 #include "framework/shard.hpp"
+#include "jobs/depth_first.hpp"
 #include "kernels/layout.hpp"
 
 namespace espalier::jobs {
@@ -37,6 +38,15 @@ std::int64_t bytes_per_sample(const io::Network& network, int row_shards) {
   return (panels + dealt) * static_cast<std::int64_t>(sizeof(float));
 }
 
+// Panels of a block whose inputs and outputs, one panel at a time, stay in three quarters of the
+// second-level cache; the weights pass through the rest. With less than two the weights would be
+// fetched as often as the activations.
+std::int64_t plan_block(std::int64_t panel_bytes, std::int64_t cache_bytes) {
+  constexpr std::int64_t kMostPanels = 8;
+  const std::int64_t panels = cache_bytes / 4 * 3 / panel_bytes - 1;
+  return panels < 2 ? 0 : std::min(panels, kMostPanels);
+}
+
 InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, GridShape grid,
                            const Allocation& allocation) {
   InferencePlan plan;
@@ -51,20 +61,31 @@ InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, Gri
   // Inputs of a chunk of panels: gathered, and with several shards also sent and received.
   const std::int64_t panel_bytes =
       widest(network) * kWidth * static_cast<std::int64_t>(sizeof(float));
-  plan.chunk_panels = std::clamp<std::int64_t>(kChunkBytes / panel_bytes, 1, wanted);
-  const std::int64_t chunk_bytes = plan.chunk_panels * panel_bytes * (grid.row_shards == 1 ? 1 : 3);
-
-  const std::int64_t per_panel = bytes_per_sample(network, grid.row_shards) * kWidth;
-  const std::int64_t fixed = plan.weights_bytes + plan.reading_bytes + kProgramBytes + chunk_bytes;
+  plan.block_panels = grid.row_shards == 1 ? plan_block(panel_bytes, allocation.cache_bytes) : 0;
+  const std::int64_t least = plan.weights_bytes + plan.reading_bytes + kProgramBytes;
+  const std::int64_t chunk_bytes = std::min(kChunkBytes, (allocation.memory_per_rank - least) / 8);
+  plan.chunk_panels = std::clamp<std::int64_t>(chunk_bytes / panel_bytes, 1, wanted);
+  std::int64_t fixed_panels = plan.chunk_panels * (grid.row_shards == 1 ? 1 : 3);
+  std::int64_t per_panel = bytes_per_sample(network, grid.row_shards) * kWidth;
+  std::int64_t most_bytes = kWaveBytes;
+  if (plan.block_panels > 0) {
+    // Every thread's own panels, those of a wave too short to go depth first, and the outputs of
+    // the last layer as panels and once more by sample.
+    fixed_panels += allocation.threads * (DepthFirst::pool_panels(plan.block_panels) + 4);
+    per_panel = 2 * network.outputs() * kWidth * static_cast<std::int64_t>(sizeof(float));
+    most_bytes = kOutputsBytes;
+  }
+  per_panel += allocation.sample_bytes * kWidth;
+  const std::int64_t fixed_bytes = fixed_panels * panel_bytes;
   const std::int64_t room =
-      std::clamp(allocation.memory_per_rank - fixed, std::int64_t{0}, kWaveBytes);
+      std::clamp(allocation.memory_per_rank - least - fixed_bytes, std::int64_t{0}, most_bytes);
   std::int64_t panels = std::clamp<std::int64_t>(room / per_panel, 1, wanted);
   if (allocation.most_wave_samples > 0) {
     panels = std::min(panels, ceil_div(allocation.most_wave_samples, kWidth));
   }
   plan.wave_samples = panels * kWidth;
   plan.waves = ceil_div(group_samples, plan.wave_samples);
-  plan.activations_bytes = panels * per_panel + chunk_bytes;
+  plan.activations_bytes = panels * per_panel + fixed_bytes;
   return plan;
 }
 
@@ -129,6 +150,12 @@ InferencePlan plan_inference(const io::Network& network, std::int64_t samples,
       continue;
     }
     plan = plan_on_grid(network, samples, {shards, allocation.ranks / shards}, allocation);
+    if (plan.block_panels > 0 && plan.bytes_per_rank() > allocation.memory_per_rank) {
+      // Layer by layer needs no panels of the threads' own.
+      Allocation narrow = allocation;
+      narrow.cache_bytes = 0;
+      plan = plan_on_grid(network, samples, plan.grid, narrow);
+    }
     if (plan.bytes_per_rank() <= allocation.memory_per_rank) {
       return plan;
     }

@@ -14,6 +14,9 @@ namespace espalier::jobs {
 struct Allocation {
   int ranks = 1;
   std::int64_t memory_per_rank = 0;
+  int threads = 1;                     // of a rank
+  std::int64_t cache_bytes = 0;        // second level, of a core; 0: never depth first
+  std::int64_t sample_bytes = 0;       // features of a sample as read, on average
   std::int64_t most_wave_samples = 0;  // 0: what memory allows
 };
 
@@ -25,14 +28,17 @@ struct InferencePlan {
   std::int64_t wave_samples = 0;       // samples a group works on at a time
   std::int64_t waves = 0;              // the same for every group
   std::int64_t chunk_panels = 0;       // panels whose inputs are gathered at a time
+  std::int64_t block_panels = 0;       // panels a thread takes through the layers depth first; or 0
   std::int64_t bytes_per_rank() const noexcept;
 };
 
 // Memory that MPI, HDF5 and the program need beside the data.
 inline constexpr std::int64_t kProgramBytes = std::int64_t{96} << 20;
-// Panels of a wave take at most this, so that weights, not panels, fill the memory; beyond it a
-// wider wave gains nothing measurable.
+// Panels and features of a wave take at most this, so that weights, not panels, fill the memory;
+// beyond it a wider wave gains nothing measurable.
 inline constexpr std::int64_t kWaveBytes = std::int64_t{128} << 20;
+// The same where a wave holds its outputs only; a wave ends with some panels that are not full.
+inline constexpr std::int64_t kOutputsBytes = std::int64_t{512} << 20;
 // Gathered inputs of one chunk of panels: a few message-sized panels, or a single large one.
 inline constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
 

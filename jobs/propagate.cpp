@@ -1,8 +1,9 @@
 #include "jobs/propagate.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <atomic>
 #include <numeric>
+#include <utility>
 
 #include "framework/parallel.hpp"
 #include "framework/watchdog.hpp"
@@ -13,19 +14,28 @@ namespace {
 
 constexpr std::int64_t kWidth = kernels::kPanelWidth;
 
+// With fewer panels in a wave threads could not all be busy depth first: they share layers then.
+std::int64_t fewest_panels() { return 2 * threads(); }
+
 std::int64_t panels_of(std::int64_t samples) { return (samples + kWidth - 1) / kWidth; }
 
 std::size_t to_size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
-bool all_zero(const std::vector<float>& values) {
-  return std::all_of(values.begin(), values.end(), [](float value) { return value == 0; });
-}
-
-// Work is cut so that every thread gets several pieces even when there are few panels.
-std::int64_t row_pieces(std::int64_t rows, std::int64_t panels) {
+// Work is cut so that every thread gets several pieces even when there are few panels; blocks of
+// rows are kept whole.
+std::int64_t row_pieces(const kernels::PackedLayer& layer, std::int64_t panels) {
   constexpr std::int64_t kFewestRows = 64;
   const std::int64_t wanted = (4 * threads() + panels - 1) / panels;
-  return threads() == 1 ? 1 : std::clamp<std::int64_t>(rows / kFewestRows, 1, wanted);
+  const std::int64_t most = layer.rows() / std::max(kFewestRows, layer.row_granularity());
+  return threads() == 1 ? 1 : std::clamp<std::int64_t>(most, 1, wanted);
+}
+
+// Piece `item` of `pieces`, cut at multiples of the layer's granularity.
+Range row_piece(const kernels::PackedLayer& layer, std::int64_t pieces, std::int64_t item) {
+  const std::int64_t grain = layer.row_granularity();
+  const Range grains = split_evenly((layer.rows() + grain - 1) / grain, static_cast<int>(pieces),
+                                    static_cast<int>(item));
+  return {std::min(grains.begin * grain, layer.rows()), std::min(grains.end * grain, layer.rows())};
 }
 
 std::int64_t most_outputs(const ShardedNetwork& network) {
@@ -59,28 +69,38 @@ std::int64_t most_sent(const ShardedNetwork& network) {
   return most;
 }
 
+WaveOutput nothing_came_out() {
+  WaveOutput output;
+  output.given_up = true;
+  return output;
+}
+
 }  // namespace
 
 Propagator::Propagator(const ProcessGrid& grid, const ShardedNetwork& network,
-                       const InferencePlan& plan, PhaseTimes& times)
-    : grid_(grid), network_(network), plan_(plan), times_(times), work_(network.layers.size()) {
-  const std::int64_t wave_panels = plan.wave_samples / kWidth;
-  const std::int64_t chunk = std::min(plan.chunk_panels, wave_panels);
+                       const InferencePlan& plan, PhaseTimes& times, bool keep_outputs)
+    : grid_(grid),
+      network_(network),
+      plan_(plan),
+      times_(times),
+      work_(network.layers.size()),
+      keep_outputs_(keep_outputs),
+      features_(network),
+      workers_(plan.block_panels > 0 ? to_size(threads()) : 0) {
+  const std::int64_t samples = plan.block_panels > 0
+                                   ? std::min(plan.wave_samples, fewest_panels() * kWidth)
+                                   : plan.wave_samples;
+  const std::int64_t chunk = std::min(plan.chunk_panels, samples / kWidth);
   const bool alone = grid.shape().row_shards == 1;
-  current_ = AlignedBuffer<float>(to_size(most_outputs(network) * plan.wave_samples));
-  next_ = AlignedBuffer<float>(to_size(most_outputs(network) * plan.wave_samples));
+  if (plan.block_panels > 0 && keep_outputs) {
+    outputs_ = AlignedBuffer<float>(to_size(network.outputs * plan.wave_samples));
+  }
+  current_ = AlignedBuffer<float>(to_size(most_outputs(network) * samples));
+  next_ = AlignedBuffer<float>(to_size(most_outputs(network) * samples));
   inputs_ = AlignedBuffer<float>(to_size(most_inputs(network, alone) * kWidth * chunk));
   if (!alone) {
     sent_ = AlignedBuffer<float>(to_size(most_sent(network) * kWidth * chunk));
     received_ = AlignedBuffer<float>(to_size(most_inputs(network, false) * kWidth * chunk));
-  }
-  local_of_feature_.assign(to_size(network.inputs), -1);
-  const std::vector<std::uint32_t>& used = network.layers.front().inputs;
-  if (alone) {
-    std::iota(local_of_feature_.begin(), local_of_feature_.end(), 0);
-  }
-  for (std::size_t local = 0; local < used.size(); ++local) {
-    local_of_feature_[used[local]] = static_cast<std::int32_t>(local);
   }
 }
 
@@ -89,15 +109,21 @@ std::int64_t Propagator::panels() const {
 }
 
 WaveOutput Propagator::run(const kernels::CsrRows& samples) {
-  start_wave(samples);
+  active_ = features_.samples_to_compute(samples);
+  if (plan_.block_panels > 0 && panels() >= fewest_panels()) {
+    return run_depth_first(samples);
+  }
+  alive_.assign(active_.size(), 1);
   for (std::size_t id = 0; id < network_.layers.size() && !active_.empty(); ++id) {
     if (gives_up()) {
-      return {{}, {}, nullptr, true};
+      return nothing_came_out();
     }
     run_layer(id, samples);
     note_progress();
   }
-  return {active_, alive_, current_.data()};
+  std::vector<std::int64_t> column(active_.size());
+  std::iota(column.begin(), column.end(), 0);
+  return {active_, alive_, std::move(column), current_.data(), false};
 }
 
 // Shards notice at different moments, but exchange with each other in every layer.
@@ -109,21 +135,59 @@ bool Propagator::gives_up() const {
   return asked != 0;
 }
 
-// Samples without any feature are dead from the start where zero stays zero.
-void Propagator::start_wave(const kernels::CsrRows& samples) {
-  const bool may_drop = network_.layers.front().zero_to_zero && all_zero(network_.input_shift);
-  active_.clear();
-  for (std::int64_t sample = 0; sample < samples.rows(); ++sample) {
-    bool zero = true;
-    for (std::int64_t k = samples.pointers[to_size(sample)];
-         zero && k < samples.pointers[to_size(sample) + 1]; ++k) {
-      zero = samples.value(k) == 0;
+// The threads take blocks of samples as they come, and put the outcomes where they belong.
+WaveOutput Propagator::run_depth_first(const kernels::CsrRows& samples) {
+  const PhaseTimer timer(times_, Phase::kCompute);
+  DepthFirstOutcome outcome;
+  outcome.computed.assign(to_size(samples.rows()), 0);
+  outcome.alive.assign(to_size(samples.rows()), 0);
+  outcome.column.resize(to_size(samples.rows()));
+  outcome.panels = keep_outputs_ ? outputs_.data() : nullptr;
+  const std::int64_t block_panels =
+      std::clamp<std::int64_t>(panels() / fewest_panels(), 1, plan_.block_panels);
+  const std::size_t block = to_size(block_panels * kWidth);
+  std::atomic<std::size_t> next{0};
+  std::atomic<bool> given_up{false};
+  parallel_for(threads(), [&](std::int64_t item, int) {
+    std::unique_ptr<DepthFirst>& worker = workers_[to_size(item)];
+    if (!worker) {
+      worker = std::make_unique<DepthFirst>(network_, features_, plan_.block_panels);
     }
-    if (!zero || !may_drop) {
-      active_.push_back(sample);
+    for (std::size_t at = next.fetch_add(block); at < active_.size(); at = next.fetch_add(block)) {
+      if (given_up || (give_up_ && give_up_())) {
+        given_up = true;
+        break;
+      }
+      note_progress();
+      worker->run(samples, std::span(active_).subspan(at, std::min(block, active_.size() - at)),
+                  outcome);
+    }
+    worker->finish(outcome);
+  });
+  if (given_up) {
+    return nothing_came_out();
+  }
+  WaveOutput output;
+  output.panels = outcome.panels;
+  for (std::size_t sample = 0; sample < outcome.computed.size(); ++sample) {
+    if (outcome.computed[sample] != 0) {
+      output.active.push_back(static_cast<std::int64_t>(sample));
+      output.alive.push_back(outcome.alive[sample]);
+      output.column.push_back(outcome.column[sample]);
     }
   }
-  alive_.assign(active_.size(), 1);
+  return output;
+}
+
+std::vector<LayerWork> Propagator::work() const {
+  std::vector<LayerWork> all = work_;
+  for (const auto& worker : workers_) {
+    for (std::size_t id = 0; worker && id < all.size(); ++id) {
+      all[id].edges += worker->work()[id].edges;
+      all[id].seconds += worker->work()[id].seconds / static_cast<double>(workers_.size());
+    }
+  }
+  return all;
 }
 
 void Propagator::run_layer(std::size_t id, const kernels::CsrRows& samples) {
@@ -153,43 +217,17 @@ const float* Propagator::assemble_inputs(std::size_t id, const kernels::CsrRows&
                                          Range panels) {
   if (id == 0) {
     const PhaseTimer timer(times_, Phase::kCompute);
-    fill_from_features(samples, panels);
+    const std::int64_t inputs = network_.layers.front().packed.inputs();
+    parallel_for(panels.size(), [&](std::int64_t item, int) {
+      const std::size_t first = to_size((panels.begin + item) * kWidth);
+      const std::size_t count = std::min<std::size_t>(kWidth, active_.size() - first);
+      features_.fill(samples, std::span(active_).subspan(first, count),
+                     inputs_.data() + item * inputs * kWidth);
+    });
   } else {
     exchange_halos(network_.layers[id - 1], network_.layers[id], panels);
   }
   return inputs_.data();
-}
-
-// Spreads sparse features over the columns of dense panels, scaled and shifted.
-void Propagator::fill_from_features(const kernels::CsrRows& samples, Range panels) {
-  const std::int64_t inputs = network_.layers.front().packed.inputs();
-  const std::vector<std::uint32_t>& used = network_.layers.front().inputs;
-  const auto scale_of = [&](std::size_t feature) {
-    return network_.input_scale.empty() ? 1.0F : network_.input_scale[feature];
-  };
-  const auto shift_of = [&](std::size_t feature) {
-    return network_.input_shift.empty() ? 0.0F : network_.input_shift[feature];
-  };
-  parallel_for(panels.size(), [&](std::int64_t item, int) {
-    float* panel = inputs_.data() + item * inputs * kWidth;
-    for (std::int64_t local = 0; local < inputs; ++local) {
-      const std::size_t feature = used.empty() ? to_size(local) : used[to_size(local)];
-      std::fill_n(panel + local * kWidth, kWidth, shift_of(feature));
-    }
-    const std::int64_t first = (panels.begin + item) * kWidth;
-    const std::int64_t last = std::min<std::int64_t>(first + kWidth, std::ssize(active_));
-    for (std::int64_t column = first; column < last; ++column) {
-      const std::size_t sample = to_size(active_[to_size(column)]);
-      for (std::int64_t k = samples.pointers[sample]; k < samples.pointers[sample + 1]; ++k) {
-        const std::uint32_t feature = samples.indices[to_size(k)];
-        const std::int32_t local = local_of_feature_[feature];
-        if (local >= 0) {
-          panel[local * kWidth + (column - first)] =
-              samples.value(k) * scale_of(feature) + shift_of(feature);
-        }
-      }
-    }
-  });
 }
 
 // Pack, exchange, unpack: the outputs of the layer before that this shard's rows need, of one
@@ -240,12 +278,11 @@ void Propagator::exchange_halos(const ShardLayer& before, const ShardLayer& laye
 void Propagator::multiply(const ShardLayer& layer, const float* in, Range panels) {
   const PhaseTimer timer(times_, Phase::kCompute);
   const std::int64_t rows = layer.packed.rows();
-  const std::int64_t pieces = row_pieces(rows, panels.size());
+  const std::int64_t pieces = row_pieces(layer.packed, panels.size());
   std::vector<std::uint32_t> bits(to_size(panels.size() * pieces * kWidth), 0);
   parallel_for(panels.size() * pieces, [&](std::int64_t item, int) {
     const std::int64_t panel = item / pieces;
-    const Range piece =
-        split_evenly(rows, static_cast<int>(pieces), static_cast<int>(item % pieces));
+    const Range piece = row_piece(layer.packed, pieces, item % pieces);
     kernels::spmm(layer.packed, in + panel * layer.packed.inputs() * kWidth,
                   next_.data() + (panels.begin + panel) * rows * kWidth, piece.begin, piece.end,
                   bits.data() + item * kWidth);

@@ -3,12 +3,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "framework/grid.hpp"
 #include "framework/memory.hpp"
 #include "framework/timer.hpp"
+#include "jobs/depth_first.hpp"
+#include "jobs/panel_features.hpp"
 #include "jobs/plan.hpp"
 #include "jobs/sharded_network.hpp"
 #include "kernels/layout.hpp"
@@ -19,26 +22,23 @@ namespace espalier::jobs {
 struct WaveOutput {
   std::vector<std::int64_t> active;  // positions in the wave, ascending; others gave zeros
   std::vector<std::uint8_t> alive;   // by active sample: any output of the last layer not zero
-  // Panels of this shard's rows of the last layer, (rows x kPanelWidth) each, active samples in
-  // order.
+  std::vector<std::int64_t> column;  // by active sample: panel x kPanelWidth + column in it
+  // Panels of this shard's rows of the last layer, (rows x kPanelWidth) each; null if outputs are
+  // not kept.
   const float* panels = nullptr;
   bool given_up = false;  // nothing came out: see give_up_if
 };
 
-// Multiply-adds and time of one layer on this rank, over all waves.
-struct LayerWork {
-  std::int64_t edges = 0;  // without padding and dead samples
-  double seconds = 0;
-};
-
 // Carries waves of a group's samples through the network: assemble inputs (from features, from the
 // panels before, or from the other shards), multiply, drop dead samples where all later layers map
-// zero to zero, and close up the panels.
+// zero to zero, and close up the panels. Layer by layer, or depth first where one rank holds the
+// network and a few panels fit the cache.
 class Propagator {
  public:
-  // Borrows everything for its life.
+  // Borrows everything for its life. `keep_outputs`: whether panels of outputs are wanted, or only
+  // which samples are alive.
   Propagator(const ProcessGrid& grid, const ShardedNetwork& network, const InferencePlan& plan,
-             PhaseTimes& times);
+             PhaseTimes& times, bool keep_outputs);
 
   // `samples`: the wave's features, all inputs, the same on every shard of the group; at most
   // plan.wave_samples rows.
@@ -50,16 +50,15 @@ class Propagator {
   // group.
   void give_up_if(std::function<bool()> asked) { give_up_ = std::move(asked); }
 
-  const std::vector<LayerWork>& work() const noexcept { return work_; }
+  std::vector<LayerWork> work() const;
   std::int64_t bytes_sent() const noexcept { return bytes_sent_; }
   std::int64_t messages() const noexcept { return messages_; }
 
  private:
   std::int64_t panels() const;
-  void start_wave(const kernels::CsrRows& samples);
+  WaveOutput run_depth_first(const kernels::CsrRows& samples);
   void run_layer(std::size_t id, const kernels::CsrRows& samples);
   const float* assemble_inputs(std::size_t id, const kernels::CsrRows& samples, Range panels);
-  void fill_from_features(const kernels::CsrRows& samples, Range panels);
   void exchange_halos(const ShardLayer& before, const ShardLayer& layer, Range panels);
   void multiply(const ShardLayer& layer, const float* in, Range panels);
   void note_alive();
@@ -74,13 +73,18 @@ class Propagator {
   std::vector<LayerWork> work_;
   std::int64_t bytes_sent_ = 0, messages_ = 0;
 
-  std::vector<std::int32_t> local_of_feature_;  // local input of the first layer, -1: unused
-  std::vector<std::int64_t> active_;            // samples in the panels, as in WaveOutput
-  std::vector<std::uint8_t> alive_;             // by active sample
-  std::vector<std::uint32_t> alive_bits_;       // by column of the panels
-  AlignedBuffer<float> current_, next_;         // panels of this shard's rows
-  AlignedBuffer<float> inputs_;                 // one chunk's assembled inputs
-  AlignedBuffer<float> sent_, received_;        // one chunk's messages
+  const bool keep_outputs_;
+  const PanelFeatures features_;
+  // Depth first: one worker a thread, and the panels of outputs.
+  std::vector<std::unique_ptr<DepthFirst>> workers_;
+  AlignedBuffer<float> outputs_;
+  // Layer by layer:
+  std::vector<std::int64_t> active_;       // samples in the panels, as in WaveOutput
+  std::vector<std::uint8_t> alive_;        // by active sample
+  std::vector<std::uint32_t> alive_bits_;  // by column of the panels
+  AlignedBuffer<float> current_, next_;    // panels of this shard's rows
+  AlignedBuffer<float> inputs_;            // one chunk's assembled inputs
+  AlignedBuffer<float> sent_, received_;   // one chunk's messages
 };
 
 }  // namespace espalier::jobs

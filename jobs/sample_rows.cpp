@@ -1,7 +1,6 @@
 #include "jobs/sample_rows.hpp"
 
 #include <algorithm>
-#include <span>
 
 #include "kernels/layout.hpp"
 
@@ -17,13 +16,14 @@ std::vector<float> exchange_outputs(const Comm& group, const ShardOutputs& mine,
   const std::int64_t my_columns = dealt[me + 1] - dealt[me];
 
   // Sent by column, so that each destination's part is one piece.
-  std::vector<float> sent(static_cast<std::size_t>(mine.columns * rows));
-  for (std::int64_t column = 0; column < mine.columns; ++column) {
+  std::vector<float> sent(mine.columns.size() * static_cast<std::size_t>(rows));
+  float* to = sent.data();
+  for (const std::int64_t column : mine.columns) {
     const float* from = mine.panels + (column / kWidth) * rows * kWidth + column % kWidth;
-    float* to = sent.data() + column * rows;
     for (std::int64_t row = 0; row < rows; ++row) {
       to[row] = from[row * kWidth];
     }
+    to += rows;
   }
   if (shards == 1) {
     return sent;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "framework/comm.hpp"
@@ -11,9 +12,9 @@ namespace espalier::jobs {
 
 // The last layer's outputs of this shard, for all columns of a wave.
 struct ShardOutputs {
-  const float* panels = nullptr;  // (rows x kPanelWidth) each
-  std::int64_t columns = 0;
-  std::vector<std::int64_t> bounds;  // rows of every shard
+  const float* panels = nullptr;          // (rows x kPanelWidth) each
+  std::span<const std::int64_t> columns;  // panel x kPanelWidth + column in it, in sample order
+  std::vector<std::int64_t> bounds;       // rows of every shard
 };
 
 // Deals the columns to the shards: shard s gets all outputs of columns [dealt[s], dealt[s + 1]).

@@ -13,32 +13,51 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Moves `count` columns of one source panel to consecutive columns of one target panel.
+// Moves `count` columns of one source panel to consecutive columns of one target panel, row by row:
+// then the parts of a target row are written while its lines are at hand.
 //   columns  ascending; source and target point to the panels, `to` is the first target column
-void move_columns(const float* source, float* target, int64_t rows, const uint8_t* columns,
-                  int64_t count, int64_t to) {
+void move_some(const float* source, float* target, int64_t rows, const uint8_t* columns,
+               int64_t count, int64_t to) {
   const hn::CappedTag<float, 16> d;
+  using V = hn::VFromD<decltype(d)>;
   const size_t lanes = hn::Lanes(d);
-  // One mask for each vector of a source row.
+  // The vectors of a source row that hold any of the columns.
+  struct Part {
+    hn::Mask<decltype(d)> wanted, first;
+    size_t from, to, end;
+  };
+  Part parts[kPanelWidth];  // a vector has at least one lane
+  size_t used = 0;
   uint8_t keep[kPanelWidth] = {};
   for (int64_t j = 0; j < count; ++j) keep[columns[j]] = 1;
   for (size_t i = 0; i < kPanelWidth; i += lanes) {
     float flags[16];
-    int64_t kept = 0;
+    size_t kept = 0;
     for (size_t j = 0; j < lanes; ++j) {
       flags[j] = keep[i + j];
       kept += keep[i + j];
     }
     if (kept == 0) continue;
-    const auto mask = hn::Ne(hn::LoadU(d, flags), hn::Zero(d));
-    const float* from = source + i;
-    float* into = target + to;
-    for (int64_t row = 0; row < rows; ++row) {
-      hn::CompressBlendedStore(hn::Load(d, from), mask, d, into);
-      from += kPanelWidth;
-      into += kPanelWidth;
+    const auto begin = static_cast<size_t>(to);
+    parts[used++] = {hn::Ne(hn::LoadU(d, flags), hn::Zero(d)), hn::FirstN(d, kept), i, begin,
+                     begin + kept};
+    to += static_cast<int64_t>(kept);
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    for (size_t p = 0; p < used; ++p) {
+      // Compressed in a register: a store that compresses costs several times as much.
+      const V moved = hn::Compress(hn::Load(d, source + parts[p].from), parts[p].wanted);
+      if (parts[p].to + lanes <= kPanelWidth) {
+        hn::BlendedStore(moved, parts[p].first, d, target + parts[p].to);
+      } else {
+        // Targets without masked stores would rewrite what lies behind the row.
+        HWY_ALIGN float last[16];
+        hn::Store(moved, d, last);
+        for (size_t i = 0; parts[p].to + i < parts[p].end; ++i) target[parts[p].to + i] = last[i];
+      }
     }
-    to += kept;
+    source += kPanelWidth;
+    target += kPanelWidth;
   }
 }
 
@@ -52,7 +71,7 @@ HWY_AFTER_NAMESPACE();
 
 namespace espalier::kernels {
 
-HWY_EXPORT(move_columns);
+HWY_EXPORT(move_some);
 
 namespace {
 
@@ -82,13 +101,19 @@ void clear_columns(float* panel, std::int64_t rows, std::size_t begin) {
 
 }  // namespace
 
+void move_columns(const float* source, float* target, std::int64_t rows,
+                  std::span<const std::uint8_t> from, std::int64_t to) {
+  HWY_DYNAMIC_DISPATCH(move_some)
+  (source, target, rows, from.data(), static_cast<std::int64_t>(from.size()), to);
+}
+
 void compact_panels(const float* source, float* target, std::int64_t rows,
                     std::span<const std::int64_t> from) {
   const std::int64_t panel_floats = rows * kPanelWidth;
   for (std::size_t done = 0; done < from.size();) {
     const Run run = next_run(from, done);
     const auto target_panel = static_cast<std::int64_t>(done / kPanelWidth);
-    HWY_DYNAMIC_DISPATCH(move_columns)
+    HWY_DYNAMIC_DISPATCH(move_some)
     (source + from[done] / kPanelWidth * panel_floats, target + target_panel * panel_floats, rows,
      run.columns.data(), static_cast<std::int64_t>(run.count),
      static_cast<std::int64_t>(done % kPanelWidth));

@@ -30,6 +30,14 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
 void apply_epilogue(float* panel, std::int64_t rows, std::span<const float> bias,
                     const Epilogue& epilogue);
 
+// Copies the columns named by `from` (ascending) of one panel to the columns to, to + 1, … of
+// another; the target's other columns keep what they hold. Both may be the same panel if no column
+// moves to the right.
+//   shapes   source, target (rows x kPanelWidth), 64-byte aligned; from at most kPanelWidth - to
+//   cost     O(rows x from)
+void move_columns(const float* source, float* target, std::int64_t rows,
+                  std::span<const std::uint8_t> from, std::int64_t to);
+
 // Copies the columns named by `from` (source panel x kPanelWidth + column, ascending, each once)
 // into full panels, in order; the rest of the last one becomes 0.
 //   shapes   source: consecutive panels of (rows x kPanelWidth); target: as many as `from` fills,

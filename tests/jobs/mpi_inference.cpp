@@ -256,7 +256,7 @@ BOOST_AUTO_TEST_SUITE(inference)
 
 BOOST_AUTO_TEST_CASE(dying_samples_are_dropped_and_the_rest_is_right) {
   Case made;
-  made.features = random_rows(1, 700, 96, 0.1, false);
+  made.features = random_rows(1, 3000, 96, 0.1, false);
   for (float& value : made.features.values) {
     value = std::abs(value);
   }
@@ -271,7 +271,9 @@ BOOST_AUTO_TEST_CASE(dying_samples_are_dropped_and_the_rest_is_right) {
   const auto zeros = std::count(expected.begin(), expected.end(), 0.0);
   BOOST_TEST(zeros > 0);
   BOOST_TEST(zeros < std::ssize(expected));
-  check_on_all_grids(made, "dying", "97MiB");  // several waves of few panels
+  check_on_all_grids(made, "dying", "98MiB");   // layer by layer, waves of few panels
+  check_on_all_grids(made, "waiting", "1GiB");  // depth first, blocks wait for each other
+  check_on_all_grids(made, "waves", "100MiB");  // the same in several waves
 }
 
 BOOST_AUTO_TEST_CASE(every_activation_in_a_row) {

@@ -71,6 +71,22 @@ BOOST_AUTO_TEST_CASE(the_smallest_number_of_shards_that_fits_is_taken) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(panels_go_depth_first_where_two_or_more_fit_the_cache) {
+  const auto block = [](std::int64_t neurons, std::int64_t memory, int ranks = 1) {
+    const Allocation allocation = {ranks, memory, 2, 2 * kMiB};
+    const auto plan = plan_inference(square_network(neurons, 8, 32 * neurons), 100000,
+                                     GridShape{ranks, 1}, allocation);
+    BOOST_TEST(plan.bytes_per_rank() <= memory);
+    return plan.block_panels;
+  };
+  BOOST_TEST(block(1024, 1024 * kMiB) == 5);  // six panels of 256 KiB are three quarters of 2 MiB
+  BOOST_TEST(block(2048, 1024 * kMiB) == 2);
+  BOOST_TEST(block(2080, 1024 * kMiB) == 0);
+  BOOST_TEST(block(32, 1024 * kMiB) == 8);
+  BOOST_TEST(block(1024, 1024 * kMiB, 2) == 0);  // shards exchange after every layer
+  BOOST_TEST(block(1024, 110 * kMiB) == 0);      // no room for the threads' own panels
+}
+
 BOOST_AUTO_TEST_CASE(a_grid_of_other_than_all_ranks_is_a_usage_error) {
   const io::Network network = square_network(32, 1, 32);
   BOOST_TEST((status_of([&] {
@@ -121,7 +137,9 @@ BOOST_AUTO_TEST_CASE(units_cover_what_is_left_once_and_no_more) {
 
 BOOST_AUTO_TEST_CASE(waves_are_no_larger_than_asked_for) {
   const io::Network network = square_network(64, 2, 640);
-  const auto plan = plan_inference(network, 10000, GridShape{1, 1}, {1, 4096 * kMiB, 100});
+  Allocation allocation = {1, 4096 * kMiB};
+  allocation.most_wave_samples = 100;
+  const auto plan = plan_inference(network, 10000, GridShape{1, 1}, allocation);
   BOOST_TEST(plan.wave_samples == 128);  // whole panels
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 
 #include "kernels/spmm.hpp"
@@ -56,6 +57,48 @@ BOOST_AUTO_TEST_CASE(survivors_move_in_order_and_the_rest_is_zero) {
     }
   }
   BOOST_CHECK_GT(moved, 10000);
+}
+
+BOOST_AUTO_TEST_CASE(columns_move_to_their_place_and_no_other_changes) {
+  Random random(2);
+  std::int64_t moved = 0;
+  for (int number = 0; number < 400; ++number) {
+    const std::int64_t rows = 1 + random.below(9);
+    const double share = number % 3 == 0 ? 1.0 : random.unit();
+    const std::int64_t first = number % 5 == 0 ? 0 : random.below(kPanelWidth);
+    std::vector<std::uint8_t> from;
+    for (std::int64_t i = first; i < kPanelWidth; ++i) {
+      if (random.unit() < share) from.push_back(static_cast<std::uint8_t>(i));
+    }
+    if (from.empty()) continue;
+    moved += static_cast<std::int64_t>(from.size());
+    // In place columns move to the left or stay; elsewhere they go wherever there is room.
+    const bool in_place = number % 2 == 0;
+    const std::int64_t room = kPanelWidth - static_cast<std::int64_t>(from.size());
+    const std::int64_t to = random.below(1 + (in_place ? std::int64_t{from.front()} : room));
+    const Floats source = testing::random_floats(random, rows * kPanelWidth);
+    const Floats other = testing::random_floats(random, rows * kPanelWidth);
+    const Floats& before = in_place ? source : other;
+    for (const std::int64_t target : testing::single_targets()) {
+      const OnTarget guard(target);
+      Floats got(rows * kPanelWidth);
+      std::copy_n(before.data(), rows * kPanelWidth, got.data());
+      move_columns(in_place ? got.data() : source.data(), got.data(), rows, from, to);
+      std::int64_t wrong = 0;
+      for (std::int64_t row = 0; row < rows; ++row) {
+        for (std::int64_t i = 0; i < kPanelWidth; ++i) {
+          const std::int64_t j = i - to;
+          const bool is_moved = j >= 0 && j < static_cast<std::int64_t>(from.size());
+          const float right = is_moved
+                                  ? source[row * kPanelWidth + from[static_cast<std::size_t>(j)]]
+                                  : before[row * kPanelWidth + i];
+          wrong += got[row * kPanelWidth + i] != right;
+        }
+      }
+      BOOST_CHECK_EQUAL(wrong, 0);
+    }
+  }
+  BOOST_CHECK_GT(moved, 5000);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
