@@ -45,6 +45,9 @@ class StopControl {
   // the time is over. Ranks may see it at different moments. Local.
   bool gives_up_unit() const;
 
+  // Why gives_up_unit() said so on this rank, spelled as reason(). Local.
+  std::string own_reason() const;
+
   // Why next_order said kStop: "SIGTERM", "--max-time"; the same on every rank.
   const std::string& reason() const noexcept { return reason_; }
 

@@ -47,7 +47,8 @@ std::string program_help(const std::vector<Job>& jobs) {
     out << "  " << job.name << std::string(12 - std::min<std::size_t>(11, job.name.size()), ' ')
         << job.summary << "\n";
   }
-  out << "\n" << kStatuses;
+  out << "  submit      write, show and submit a Slurm job script for one of these\n\n"
+      << kStatuses;
   return std::move(out).str();
 }
 

@@ -3,8 +3,12 @@
 
 #include "framework/runtime.hpp"
 #include "jobs/job.hpp"
+#include "jobs/submit.hpp"
 
 int main(int argc, char** argv) {
+  if (espalier::jobs::asks_to_submit(argc, argv)) {
+    return espalier::jobs::submit(argv);
+  }
   return espalier::run_main(argc, argv, [&](const espalier::Comm& world) {
     return espalier::jobs::run_program(world, std::vector<std::string>(argv + 1, argv + argc));
   });

@@ -226,6 +226,7 @@ ExitStatus run_program(const Comm& world, const std::vector<std::string>& argume
   for (const Job& one : jobs) {
     names += (names.empty() ? "" : ", ") + one.name;
   }
+  names += ", submit";
   throw SharedError(ExitStatus::kUsage,
                     text("unknown job '", arguments.front(), "'; the jobs are ", names));
 }

@@ -12,6 +12,7 @@
 #   threads                is worth a run under ThreadSanitizer; includers of framework/parallel.hpp
 #                          have it anyway
 #   data                   needs the folder ESPALIER_DATA
+#   cluster                starts a Slurm of its own, which takes root
 # and `// timeout: <seconds>` replaces the level's time limit.
 # A test that cannot run here prints a line "SKIPPED: <reason>" and ends well.
 
@@ -93,10 +94,10 @@ function(espalier_read_marks file default_level)
     foreach(word IN LISTS words)
       if(word MATCHES "^(smoke|full|night)$")
         set(level "${word}")
-      elseif(word MATCHES "^(threads|data)$")
+      elseif(word MATCHES "^(threads|data|cluster)$")
         list(APPEND extra "${word}")
       else()
-        message(FATAL_ERROR "${file}: unknown label '${word}' (smoke full night threads data)")
+        message(FATAL_ERROR "${file}: unknown label '${word}' (smoke full night threads data cluster)")
       endif()
     endforeach()
   endforeach()
