@@ -162,11 +162,12 @@ void StopControl::note_saved(double seconds) {
 }
 
 std::string StopControl::own_reason() const {
-  const std::uint8_t by_signal = bit_of_signal(stop_signal);
-  const bool own_time =
-      options_.max_seconds &&
-      kProgramStart + *options_.max_seconds - now_seconds() < save_seconds_ + kEndSeconds;
-  return spelled_reason(by_signal != 0 ? by_signal : own_time ? kMaxTime : kSchedulerTime);
+  std::uint8_t bits = bit_of_signal(stop_signal);
+  if (options_.max_seconds &&
+      kProgramStart + *options_.max_seconds - now_seconds() < save_seconds_ + kEndSeconds) {
+    bits |= kMaxTime;
+  }
+  return spelled_reason(bits);
 }
 
 bool StopControl::gives_up_unit() const {
