@@ -80,6 +80,18 @@ HWY_INLINE void add_weight(float value, const float* x, Vector* sums) {
   }
 }
 
+// One weight of each row of a pair.
+HWY_INLINE void add_both(const float* in, const uint16_t* indices, const float* values,
+                         int64_t value_step, Vector* first, Vector* second) {
+  // One load for two indices: the load ports are what the loop is bound by.
+  uint32_t both;
+  __builtin_memcpy(&both, indices, sizeof(both));
+  const float* x = in_register(in + size_t{both & 0xFFFFU} * kPanelWidth);
+  const float* y = in_register(in + size_t{both >> 16U} * kPanelWidth);
+  add_weight(values[0], x, first);
+  add_weight(values[value_step], y, second);
+}
+
 // Both rows of a pair: eight chains keep two multiply-add ports busy where four do not.
 HWY_INLINE void pair_columns(const SpmmArgs& a, const PairView& view, const RowPair& pair,
                              size_t column) {
@@ -90,14 +102,17 @@ HWY_INLINE void pair_columns(const SpmmArgs& a, const PairView& view, const RowP
   const float* in = view.in + column;
   const uint16_t* i = view.indices;
   const float* w = view.values;
-  for (uint32_t k = 0; k < pair.common; ++k) {
-    // One load for two indices: the load ports are what the loop is bound by.
-    uint32_t both;
-    __builtin_memcpy(&both, i, sizeof(both));
-    const float* x = in_register(in + size_t{both & 0xFFFFU} * kPanelWidth);
-    const float* y = in_register(in + size_t{both >> 16U} * kPanelWidth);
-    add_weight(w[0], x, first);
-    add_weight(w[1], y, second);
+  uint32_t left = pair.common;
+  for (; left >= 4; left -= 4) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      add_both(in, i + 2 * k, w + 2 * k * view.value_step, view.value_step, first, second);
+    }
+    i += 8;
+    w += 8 * view.value_step;
+  }
+  for (; left > 0; --left) {
+    add_both(in, i, w, view.value_step, first, second);
     i += 2;
     w += 2 * view.value_step;
   }
@@ -170,6 +185,34 @@ HWY_INLINE void fetch_sums(const SpmmArgs& a, const RowPair& pair) {
   }
 }
 
+// What is left to fetch of the next block's slice while this block's rows are worked through: a
+// slice is read in no order, which no hardware looks ahead of.
+struct SliceAhead {
+  const float* next;
+  const float* end;
+  int64_t lines;  // at each pair
+
+  HWY_INLINE void fetch() {
+    for (int64_t line = 0; line < lines && next < end; ++line, next += kLineFloats) {
+      __builtin_prefetch(next, 0, 2);
+    }
+  }
+  static constexpr int64_t kLineFloats = 16;
+};
+
+HWY_INLINE SliceAhead slice_ahead(const SpmmArgs& a, int64_t p) {
+  const int64_t here = a.parts[p].first_input;
+  for (int64_t q = p + 1; q < a.part_count; ++q) {
+    const int64_t next = a.parts[q].first_input;
+    if (next == here) continue;
+    const float* begin = a.in + next * kPanelWidth;
+    const int64_t floats = HWY_MIN(a.block_inputs, a.inputs - next) * kPanelWidth;
+    const int64_t pairs = HWY_MAX(int64_t{1}, HWY_MIN(a.row_end - a.row_begin, kGroupRows) / 2);
+    return {begin, begin + floats, floats / SliceAhead::kLineFloats / pairs + 1};
+  }
+  return {nullptr, nullptr, 0};
+}
+
 HWY_INLINE PairView first_view(const SpmmArgs& a, const BlockPart& part) {
   const int64_t step = a.iso ? 0 : 1;
   return {a.block_indices + part.first_weight,
@@ -202,7 +245,7 @@ HWY_NOINLINE void run_part_with_care(const SpmmArgs& a, const BlockPart& part) {
 // A part that lies inside the range and does not close its rows: nearly all the work of a large
 // layer, so everything that a pair needs stays in registers.
 template <bool kOpens, int kStep>
-HWY_NOINLINE void run_whole_part(const SpmmArgs& a, const BlockPart& part) {
+HWY_NOINLINE void run_whole_part(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
   constexpr int64_t kAhead = 2;
   const size_t step = kPairVectors * hn::Lanes(Tag());
   const RowPair* pair = a.pairs + part.pair_begin;
@@ -218,6 +261,7 @@ HWY_NOINLINE void run_whole_part(const SpmmArgs& a, const BlockPart& part) {
   }
   for (; pair < end; ++pair) {
     if (!kOpens && end - pair > kAhead) fetch_sums(a, pair[kAhead]);
+    ahead.fetch();
     const PairView view = {indices, values, kStep, start.in, kOpens, false};
     for (size_t column = 0; column < kPanelWidth; column += step) {
       pair_columns(a, view, *pair, column);
@@ -229,16 +273,20 @@ HWY_NOINLINE void run_whole_part(const SpmmArgs& a, const BlockPart& part) {
 }
 
 HWY_INLINE void run_blocks(const SpmmArgs& a) {
+  SliceAhead ahead{nullptr, nullptr, 0};
+  int64_t block = -1;
   for (int64_t p = 0; p < a.part_count; ++p) {
     const BlockPart& part = a.parts[p];
+    if (part.first_input != block) ahead = slice_ahead(a, p);
+    block = part.first_input;
     if (part.row_begin >= a.row_end || part.row_end <= a.row_begin) continue;
     const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
     if (!whole || part.closes) {
       run_part_with_care(a, part);
     } else if (part.opens) {
-      a.iso ? run_whole_part<true, 0>(a, part) : run_whole_part<true, 1>(a, part);
+      a.iso ? run_whole_part<true, 0>(a, part, ahead) : run_whole_part<true, 1>(a, part, ahead);
     } else {
-      a.iso ? run_whole_part<false, 0>(a, part) : run_whole_part<false, 1>(a, part);
+      a.iso ? run_whole_part<false, 0>(a, part, ahead) : run_whole_part<false, 1>(a, part, ahead);
     }
   }
 }

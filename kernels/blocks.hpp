@@ -8,9 +8,9 @@
 
 namespace espalier::kernels {
 
-// Rows of one tile at most: with four vectors of samples each, 16 accumulators hide the latency of
-// the multiply-adds and leave half of 32 registers for activations, weights and limits.
-inline constexpr int kTileRows = 4;
+// Rows of one tile at most: with two vectors of samples each, 16 accumulators hide the latency of
+// the multiply-adds, and an activation is loaded once for all eight rows.
+inline constexpr int kTileRows = 8;
 
 // Output rows with the same inputs, as a small dense block: the inputs once, the values of one
 // input side by side. A row without partners is a tile of one.
@@ -43,6 +43,10 @@ inline constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
 // work can be cut between parts.
 inline constexpr std::int64_t kStripeRows = 256;
 
+// Rows that go through all blocks before the next ones: their sums (512 KiB) stay in the
+// second-level cache although the weights of a dense block stream through it.
+inline constexpr std::int64_t kGroupRows = 2048;
+
 // The rows of one stripe inside one block of inputs.
 struct BlockPart {
   std::int64_t first_input;   // local input that index 0 stands for
@@ -53,7 +57,7 @@ struct BlockPart {
 };
 
 // Rows with inputs of their own, cut into blocks of inputs whose panel slices stay in the
-// first-level cache. Parts are ordered by block, so every sum still ascends.
+// first-level cache. Parts are ordered by group of rows and block, so every sum still ascends.
 struct BlockedRows {
   std::vector<BlockPart> parts;
   Storage<RowPair> pairs;

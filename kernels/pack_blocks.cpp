@@ -51,9 +51,16 @@ class Builder {
       for (std::int64_t block = 0; block < blocks_; ++block) end = add_part(block, begin);
       begin = end;
     }
-    std::stable_sort(
-        blocked_.parts.begin(), blocked_.parts.end(),
-        [](const BlockPart& a, const BlockPart& b) { return a.first_input < b.first_input; });
+    // A panel beyond the second-level cache is not worth fetching again for each group.
+    constexpr std::int64_t kNearInputs = 8192;
+    const std::int64_t group = rows_.inputs <= kNearInputs ? kGroupRows : rows_.rows();
+    std::stable_sort(blocked_.parts.begin(), blocked_.parts.end(),
+                     [group](const BlockPart& a, const BlockPart& b) {
+                       const std::int64_t group_a = a.row_begin / group;
+                       const std::int64_t group_b = b.row_begin / group;
+                       return group_a != group_b ? group_a < group_b
+                                                 : a.first_input < b.first_input;
+                     });
     return std::move(blocked_);
   }
 
@@ -186,8 +193,8 @@ std::int64_t choose_block_inputs(std::int64_t inputs, std::int64_t members, std:
   };
   constexpr std::array<Width, 10> kWidths = {{{128, 2.65},
                                               {160, 2.65},
-                                              {192, 3.0},
-                                              {256, 3.4},
+                                              {192, 2.75},
+                                              {256, 3.25},
                                               {384, 4.0},
                                               {512, 4.4},
                                               {1024, 5.2},

@@ -82,6 +82,8 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.block_values = blocked.values.data();
   args.iso = layer.iso();
   args.in = in;
+  args.inputs = layer.inputs();
+  args.block_inputs = blocked.block_inputs;
   args.out = out;
   args.row_begin = row_begin;
   args.row_end = row_end;

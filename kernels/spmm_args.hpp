@@ -21,6 +21,8 @@ struct SpmmArgs {
   const float* block_values = nullptr;
   bool iso = false;  // values of tiles and blocks are copies of one
   const float* in = nullptr;
+  std::int64_t inputs = 0;
+  std::int64_t block_inputs = 0;
   float* out = nullptr;
   std::int64_t row_begin = 0;
   std::int64_t row_end = 0;

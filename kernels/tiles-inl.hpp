@@ -15,17 +15,7 @@ HWY_BEFORE_NAMESPACE();
 namespace espalier::kernels {
 namespace HWY_NAMESPACE {
 
-// Registers of the target; tiles are cut so that accumulators never leave them.
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_ARCH_ARM_A64
-constexpr int kRegisters = 32;
-#else
-constexpr int kRegisters = 16;
-#endif
-
-// Vectors of samples beside one another for tiles of `height` rows.
-constexpr int tile_vectors(int height) { return kRegisters == 32 || height <= 2 ? 4 : 2; }
-
-// A tile, or one row of it, ready to run.
+// A tile, or some rows of it, ready to run.
 struct TileView {
   const float* values;  // of the first input, one for each row
   int64_t value_step;   // to the next input's; 0 where one value serves for all
@@ -33,15 +23,53 @@ struct TileView {
   int64_t count;
 };
 
-// Columns [column, column + kVectors vectors) of a tile.
+// Bias and limits of the sums, or where a curve follows the plain sums.
+template <int kHeight, int kVectors>
+HWY_INLINE void store_tile(const SpmmArgs& a, const TileView& tile, const Vector (*sums)[kVectors],
+                           size_t column) {
+  const Tag d;
+  const BitsTag du;
+  const size_t lanes = hn::Lanes(d);
+  float* out = a.out + column;
+  if (a.epilogue.curve != 0) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kHeight; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        hn::Store(sums[r][v], d,
+                  out + size_t{tile.rows[r]} * kPanelWidth + static_cast<size_t>(v) * lanes);
+      }
+    }
+    return;
+  }
+  BitsVector seen[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    seen[v] = hn::LoadU(du, a.bits + column + static_cast<size_t>(v) * lanes);
+  }
+  if (adds_always(a.epilogue)) {
+    store_rows<kHeight, kVectors>(a.epilogue, sums, out, tile.rows, seen);
+  } else {
+#pragma GCC unroll 16
+    for (int r = 0; r < kHeight; ++r) {
+      float* row = out + size_t{tile.rows[r]} * kPanelWidth;
+      store_row<kVectors>(a.epilogue, sums[r], row, tile.rows[r], seen);
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    hn::StoreU(seen[v], du, a.bits + column + static_cast<size_t>(v) * lanes);
+  }
+}
+
+// Columns [column, column + kVectors vectors) of kHeight rows.
 template <int kHeight, int kVectors, class Index>
 HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Index* indices,
                              size_t column) {
   const Tag d;
-  const BitsTag du;
   const size_t lanes = hn::Lanes(d);
   Vector sums[kHeight][kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int r = 0; r < kHeight; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::Zero(d);
@@ -53,7 +81,7 @@ HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Inde
     Vector xs[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) xs[v] = hn::Load(d, x + static_cast<size_t>(v) * lanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int r = 0; r < kHeight; ++r) {
       const auto weight = hn::Set(d, w[r]);
 #pragma GCC unroll 4
@@ -61,36 +89,12 @@ HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Inde
     }
     w += tile.value_step;
   }
-  const bool straight = a.epilogue.curve == 0;
-  BitsVector seen[kVectors];
-#pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) {
-    seen[v] =
-        straight ? hn::LoadU(du, a.bits + column + static_cast<size_t>(v) * lanes) : hn::Zero(du);
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < kHeight; ++r) {
-    float* out = a.out + static_cast<size_t>(tile.rows[r]) * kPanelWidth + column;
-    if (straight) {
-      store_row<kVectors>(a.epilogue, sums[r], out, tile.rows[r], seen);
-    } else {
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        hn::Store(sums[r][v], d, out + static_cast<size_t>(v) * lanes);
-      }
-    }
-  }
-  if (!straight) return;
-#pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) {
-    hn::StoreU(seen[v], du, a.bits + column + static_cast<size_t>(v) * lanes);
-  }
+  store_tile<kHeight, kVectors>(a, tile, sums, column);
 }
 
 // Not inlined: each height keeps the registers to itself.
-template <int kHeight, class Index>
-HWY_NOINLINE void run_tile(const SpmmArgs& a, const TileView& tile, const Index* indices) {
-  constexpr int kVectors = tile_vectors(kHeight);
+template <int kHeight, int kVectors, class Index>
+HWY_NOINLINE void run_rows(const SpmmArgs& a, const TileView& tile, const Index* indices) {
   const size_t step = kVectors * hn::Lanes(Tag());
   for (size_t column = 0; column < kPanelWidth; column += step) {
     tile_columns<kHeight, kVectors>(a, tile, indices, column);
@@ -103,6 +107,23 @@ HWY_NOINLINE void run_tile(const SpmmArgs& a, const TileView& tile, const Index*
   }
 }
 
+// As many rows at once as the target's registers hold accumulators for; the more, the fewer
+// vectors of samples beside one another. Returns how many rows it did.
+template <class Index>
+HWY_INLINE uint32_t run_some_rows(const SpmmArgs& a, const TileView& tile, uint32_t left,
+                                  const Index* indices) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_ARCH_ARM_A64
+  constexpr int kFew = 4;  // vectors for four rows and less, of 32 registers
+  if (left >= 8) return run_rows<8, 2>(a, tile, indices), 8;
+#else
+  constexpr int kFew = 2;
+#endif
+  if (left >= 4) return run_rows<4, kFew>(a, tile, indices), 4;
+  if (left == 3) return run_rows<3, kFew>(a, tile, indices), 3;
+  if (left == 2) return run_rows<2, 4>(a, tile, indices), 2;
+  return run_rows<1, 4>(a, tile, indices), 1;
+}
+
 // Rows of a tile that a range cuts through are done one by one.
 template <class Index>
 HWY_INLINE void run_part(const SpmmArgs& a, const Tile& tile, TileView view, const Index* indices) {
@@ -110,7 +131,7 @@ HWY_INLINE void run_part(const SpmmArgs& a, const Tile& tile, TileView view, con
     const int64_t row = tile.rows[r];
     if (row < a.row_begin || row >= a.row_end) continue;
     const TileView one = {view.values + r, view.value_step, view.rows + r, view.count};
-    run_tile<1>(a, one, indices);
+    run_rows<1, 4>(a, one, indices);
   }
 }
 
@@ -123,14 +144,11 @@ HWY_INLINE void run_tiles(const SpmmArgs& a, const Index* all_indices) {
                            int64_t{tile.count}};
     if (tile.rows[0] < a.row_begin || tile.rows[tile.height - 1] >= a.row_end) {
       run_part(a, tile, view, indices);
-    } else if (tile.height == 4) {
-      run_tile<4>(a, view, indices);
-    } else if (tile.height == 3) {
-      run_tile<3>(a, view, indices);
-    } else if (tile.height == 2) {
-      run_tile<2>(a, view, indices);
-    } else {
-      run_tile<1>(a, view, indices);
+      continue;
+    }
+    for (uint32_t r = 0; r < tile.height;) {
+      const TileView rest = {view.values + r, view.value_step, view.rows + r, view.count};
+      r += run_some_rows(a, rest, tile.height - r, indices);
     }
   }
 }
