@@ -55,14 +55,15 @@ class Floats {
   std::size_t count_;
 };
 
-inline CsrRows random_rows(Random& random, std::int64_t rows, std::int64_t cols, double density,
-                           bool iso = false) {
+// Rows with a random weight wherever `wanted(row, column)`, all equal when iso.
+template <class Wanted>
+CsrRows rows_where(Random& random, std::int64_t rows, std::int64_t cols, bool iso, Wanted wanted) {
   CsrRows csr;
   csr.cols = cols;
   csr.iso = iso;
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t column = 0; column < cols; ++column) {
-      if (random.unit() >= density) continue;
+      if (!wanted(row, column)) continue;
       csr.indices.push_back(static_cast<std::uint32_t>(column));
       if (!iso) csr.values.push_back(random.symmetric());
     }
@@ -70,6 +71,12 @@ inline CsrRows random_rows(Random& random, std::int64_t rows, std::int64_t cols,
   }
   if (iso) csr.values = {random.symmetric()};
   return csr;
+}
+
+inline CsrRows random_rows(Random& random, std::int64_t rows, std::int64_t cols, double density,
+                           bool iso = false) {
+  return rows_where(random, rows, cols, iso,
+                    [&](std::int64_t, std::int64_t) { return random.unit() < density; });
 }
 
 // Rows in groups of at most `group` that share their inputs, in shuffled order.

@@ -1,0 +1,91 @@
+// Ten thousand small layers on every SIMD target against the reference: shapes, densities,
+// patterns, forms of packing, cuts and numberings at random; to the bit where multiply-adds are
+// fused. timeout: 600
+#include <boost/test/unit_test.hpp>
+#include <map>
+
+#include "tests/kernels/spmm_cases.hpp"
+
+namespace espalier::kernels {
+namespace {
+
+using namespace spmm_cases;
+using testing::Floats;
+using testing::OnTarget;
+using testing::Random;
+
+constexpr int kCases = 10000;
+
+// The same layer with only the inputs that it uses, as one shard of several holds it.
+Result run_on_used_inputs(const Case& c) {
+  const auto inputs = used_inputs(c.rows);
+  Floats in(static_cast<std::int64_t>(inputs.size()) * kPanelWidth);
+  for (std::size_t l = 0; l < inputs.size(); ++l) {
+    std::copy_n(c.in.data() + std::size_t{inputs[l]} * kPanelWidth, kPanelWidth,
+                in.data() + l * kPanelWidth);
+  }
+  const auto packed = pack_layer(c.rows, inputs, c.bias, c.epilogue, c.form);
+  Result result{Floats(packed.rows() * kPanelWidth, 7.0F), {}};
+  spmm(packed, in.data(), result.out.data(), 0, packed.rows(), result.alive.data());
+  return result;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(kernels_random_spmm)
+
+BOOST_AUTO_TEST_CASE(random_cases_match_the_reference_on_every_target) {
+  std::int64_t weights = 0;
+  std::int64_t zeros = 0;
+  std::map<std::string, int> targets;
+  for (const std::int64_t target : testing::single_targets()) {
+    const OnTarget guard(target);
+    Random random(1);
+    for (int number = 0; number < kCases; ++number) {
+      const Case c = random_case(random);
+      weights += c.rows.nnz();
+      zeros += std::count(c.rows.values.begin(), c.rows.values.end(), 0.0F);
+      check_case(c, run(c, 1 + random.below(3)), number);
+    }
+    targets[target_name()] += kCases;
+  }
+  BOOST_CHECK_GT(weights, std::int64_t{100} * kCases);
+  BOOST_CHECK_GT(zeros, kCases);
+  BOOST_CHECK_EQUAL(targets.size(), testing::single_targets().size());
+}
+
+BOOST_AUTO_TEST_CASE(another_numbering_of_the_inputs_gives_the_same_bits) {
+  for (const std::int64_t target : testing::single_targets()) {
+    const OnTarget guard(target);
+    Random random(2);
+    for (int number = 0; number < kCases / 10; ++number) {
+      const Case c = random_case(random);
+      const Result all = run(c);
+      const Result used = run_on_used_inputs(c);
+      BOOST_CHECK(same_bits(all.out, used.out));
+      BOOST_CHECK(all.alive == used.alive);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(rows_of_several_groups_match_to_the_bit) {
+  Random random(3);
+  Case c;
+  c.rows = testing::random_rows(random, 2 * kGroupRows + 300, 45, 0.2);
+  BOOST_REQUIRE_GT(c.rows.nnz(), 20000);
+  c.bias = {-0.125F};
+  c.epilogue.activation = Activation::kRelu;
+  c.in = testing::random_floats(random, 45 * kPanelWidth);
+  for (const std::int64_t target : testing::single_targets()) {
+    const OnTarget guard(target);
+    for (const std::int64_t width : {7, 16, 45}) {
+      c.form.block_inputs = width;
+      check_case(c, run(c, 1), 0);
+      check_case(c, run(c, 3), 0);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace espalier::kernels
