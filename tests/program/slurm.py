@@ -6,7 +6,8 @@ import subprocess
 import tempfile
 import time
 
-from support import clean_environment
+from resumable import INFER, saved, slow_inputs
+from support import ESPALIER, ProgramTest, clean_environment
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 MINI = os.path.join(ROOT, "cluster", "mini-slurm.sh")
@@ -83,3 +84,27 @@ def log_of(number):
             return file.read()
     except FileNotFoundError:
         return ""
+
+
+class SlurmTest(ProgramTest):
+    """Jobs that run INFER on two nodes of a Slurm of `NODES` nodes."""
+
+    NODES = 2
+    SAMPLES = 20000
+
+    def setUp(self):
+        super().setUp()
+        slow_inputs(self, samples=self.SAMPLES)
+        self.slurm = Slurm(self.NODES)
+        self.addCleanup(self.slurm.close)
+
+    def submit(self, *job, options=()):
+        """The number of the job that runs INFER with `job` as further options on two nodes."""
+        return int(self.slurm.run(ESPALIER, "submit", "-N", 2, "-n", 2, "-t", 5, *options, "--",
+                                  *INFER, "-o", "r.h5", "--wave-samples", 64, *job))
+
+    def wait_for_units(self, number, limit=30):
+        end = time.monotonic() + limit
+        while not saved("r.h5"):
+            self.assertLess(time.monotonic(), end, log_of(number))
+            time.sleep(0.01)

@@ -5,31 +5,12 @@ done, and no unfinished job is ever booked as completed."""
 # timeout: 180
 import os
 import sys
-import time
 
-from resumable import INFER, saved, slow_inputs
-from slurm import ENDED, Slurm, log_of, missing
-from support import ESPALIER, ProgramTest, content, main
+from slurm import ENDED, SlurmTest, log_of, missing
+from support import content, main
 
 
-class ClusterTest(ProgramTest):
-    def setUp(self):
-        super().setUp()
-        slow_inputs(self, samples=20000)
-        self.slurm = Slurm(2)
-        self.addCleanup(self.slurm.close)
-
-    def submit(self, *job, options=()):
-        """The number of the job that runs INFER with `job` as further options on two nodes."""
-        return int(self.slurm.run(ESPALIER, "submit", "-N", 2, "-n", 2, "-t", 5, *options, "--",
-                                  *INFER, "-o", "r.h5", "--wave-samples", 64, *job))
-
-    def wait_for_units(self, number, limit=30):
-        end = time.monotonic() + limit
-        while not saved("r.h5"):
-            self.assertLess(time.monotonic(), end, log_of(number))
-            time.sleep(0.01)
-
+class ClusterTest(SlurmTest):
     def test_submit_stop_cancel_and_come_back(self):
         # Asked to stop, it saves, goes back into the queue and then on to the end.
         number = self.submit("--save-interval", 0.1)
