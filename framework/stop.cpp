@@ -29,7 +29,7 @@ const double kProgramStart = now_seconds();
 std::atomic<int> save_asked{0}, stop_signal{0};
 std::atomic<std::int64_t> stop_nanoseconds{0};
 static_assert(std::atomic<std::int64_t>::is_always_lock_free);
-bool controlled = false;
+bool controlled = false, installed = false;
 std::array<struct sigaction, kSignals.size()> before;
 
 std::int64_t monotonic_nanoseconds() {
@@ -114,15 +114,20 @@ StopControl::StopControl(const StopOptions& options)
     action.sa_handler = note_signal;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
-    sigaction(kSignals[i], &action, &before[i]);
+    sigaction(kSignals[i], &action, installed ? nullptr : &before[i]);
   }
+  installed = true;
 }
 
 StopControl::~StopControl() {
+  controlled = false;
+  if (stop_signal != 0 || !reason_.empty()) {
+    return;
+  }
   for (std::size_t i = 0; i < kSignals.size(); ++i) {
     sigaction(kSignals[i], &before[i], nullptr);
   }
-  controlled = false;
+  installed = false;
 }
 
 double StopControl::seconds_left() const {

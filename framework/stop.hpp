@@ -26,7 +26,9 @@ enum class Order { kGoOn, kSave, kStop };
 class StopControl {
  public:
   explicit StopControl(const StopOptions& options);
-  ~StopControl();  // what signals did before
+  // Gives signals back what they did before, unless a stop was asked for: then they keep setting
+  // flags, because schedulers repeat themselves and the process is about to end with 75.
+  ~StopControl();
   StopControl(const StopControl&) = delete;
   StopControl& operator=(const StopControl&) = delete;
 

@@ -77,6 +77,22 @@ BOOST_AUTO_TEST_CASE(limits_stop_while_a_unit_and_a_save_still_fit) {
   BOOST_TEST(control.reason().find("Slurm") != std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(a_scheduler_that_repeats_itself_does_not_kill_what_is_ending) {
+  {
+    StopControl control({});
+    std::raise(SIGTERM);
+    BOOST_TEST((control.next_order(world(), false) == Order::kStop));
+  }
+  BOOST_TEST(std::raise(SIGTERM) == 0);
+  BOOST_TEST(std::raise(SIGUSR2) == 0);
+  // Whoever listens next without a stop gives them back.
+  struct sigaction now {};
+  { const StopControl control({}); }
+  sigaction(SIGTERM, nullptr, &now);
+  BOOST_TEST(
+      (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN || (now.sa_flags & SA_SIGINFO) != 0));
+}
+
 BOOST_AUTO_TEST_CASE(signals_mean_before_and_after_what_they_meant) {
   struct sigaction before {
   }, after{};
