@@ -19,6 +19,7 @@ export SLURM_CONF=$folder/slurm.conf
 
 die() {
   printf 'mini-slurm: %s\n' "$*" >&2
+  tail -n 3 "$folder"/log/{munged,slurmctld,n1} >&2 2> /dev/null
   exit 1
 }
 

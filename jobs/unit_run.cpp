@@ -108,9 +108,9 @@ void UnitRun::after_unit() {
 
 void UnitRun::check_time() const {
   if (control_.gives_up_unit()) {
-    throw Error(
-        ExitStatus::kStoppedEarly,
-        "stopped early, before anything was finished in this run; the same command goes on");
+    throw Error(ExitStatus::kStoppedEarly,
+                text("stopped early by ", control_.own_reason(),
+                     ", before anything was finished in this run; the same command goes on"));
   }
 }
 

@@ -71,10 +71,12 @@ BOOST_AUTO_TEST_CASE(limits_stop_while_a_unit_and_a_save_still_fit) {
     BOOST_TEST((control.next_order(world(), false) == Order::kStop));
     BOOST_TEST(control.reason() == "--max-time");
     BOOST_TEST(control.gives_up_unit());
+    BOOST_TEST(control.own_reason() == "--max-time");
   }
   StopControl control({60, {}, unix_now() + 0.2});
   BOOST_TEST((control.next_order(world(), false) == Order::kStop));
   BOOST_TEST(control.reason().find("Slurm") != std::string::npos);
+  BOOST_TEST(control.own_reason() == control.reason());
 }
 
 BOOST_AUTO_TEST_CASE(a_scheduler_that_repeats_itself_does_not_kill_what_is_ending) {

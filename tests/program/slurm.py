@@ -32,10 +32,10 @@ class Slurm:
         self.folder = tempfile.mkdtemp(prefix="slurm-", dir="/tmp")
         os.chmod(self.folder, 0o755)
         self.environment = {"MINI_SLURM_DIR": f"{self.folder}/d",
-                            "MINI_SLURM_PORT": str(random.randrange(20000, 60000, 1000))}
+                            "MINI_SLURM_PORT": str(random.randrange(10000, 31000, 1000))}
         try:
             self.mini("start", str(nodes))
-        except subprocess.CalledProcessError:
+        except RuntimeError:
             self.close()
             raise
         for line in self.mini("env").splitlines():
@@ -44,9 +44,11 @@ class Slurm:
     def mini(self, *arguments):
         # Its daemons stay behind and must not hold our pipes.
         with tempfile.TemporaryFile("w+") as said:
-            subprocess.run([MINI, *arguments], check=True, stdout=said, stderr=said, timeout=60,
-                           env=clean_environment(self.environment))
+            done = subprocess.run([MINI, *arguments], check=False, stdout=said, stderr=said,
+                                  timeout=60, env=clean_environment(self.environment))
             said.seek(0)
+            if done.returncode != 0:
+                raise RuntimeError(f"mini-slurm.sh {' '.join(arguments)}: {said.read()}")
             return said.read()
 
     def close(self):

@@ -75,12 +75,15 @@ class StopTest(ProgramTest):
 
     def test_usr1_saves_and_goes_on(self):
         run = self.start()  # on its own it would save after a minute
-        time.sleep(0.6)
+        self.assertTrue(wait_until(lambda: "memory of a rank" in run.said(), run))
+        time.sleep(0.1)
         pid = run.rank_pids()[0]
-        while run.running() and not saved("r.h5"):
+        seen = False  # the record goes when the job is done, so it is looked for meanwhile
+        while run.running() and not seen:
             os.kill(pid, signal.SIGUSR1)
-            time.sleep(0.02)
-        self.assertGreater(len(saved("r.h5")), 0)
+            time.sleep(0.005)
+            seen = len(saved("r.h5")) > 0
+        self.assertTrue(seen, run.said())
         self.assertEqual(run.wait(), 0, run.said())
         self.assertEqual(content("r.h5"), content("undisturbed.h5"))
 
