@@ -118,9 +118,18 @@ void* allocate_aligned(std::size_t bytes) {
 
 void free_aligned(void* pointer) noexcept { std::free(pointer); }
 
-std::int64_t second_level_cache_bytes() {
-  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  return bytes > 0 ? bytes : std::int64_t{1} << 20;
+std::int64_t cache_bytes(int level) {
+  expects(level >= 1 && level <= 3, "a cache has level 1, 2 or 3");
+  struct Cache {
+    int name;
+    std::int64_t otherwise;
+  };
+  constexpr Cache kCaches[] = {{_SC_LEVEL1_DCACHE_SIZE, std::int64_t{32} << 10},
+                               {_SC_LEVEL2_CACHE_SIZE, std::int64_t{1} << 20},
+                               {_SC_LEVEL3_CACHE_SIZE, std::int64_t{32} << 20}};
+  const Cache& cache = kCaches[level - 1];
+  const long bytes = sysconf(cache.name);
+  return bytes > 0 ? bytes : cache.otherwise;
 }
 
 std::int64_t peak_rss_bytes() {

@@ -52,8 +52,9 @@ class AlignedBuffer {
 void* allocate_aligned(std::size_t bytes);
 void free_aligned(void* pointer) noexcept;
 
-// What one core has of it; 1 MiB where the system does not say.
-std::int64_t second_level_cache_bytes();
+// The cache of `level` 1 (data), 2 or 3 that a core sees; 32 KiB, 1 MiB and 32 MiB where the system
+// does not say.
+std::int64_t cache_bytes(int level);
 
 // The largest resident size this process has had.
 std::int64_t peak_rss_bytes();

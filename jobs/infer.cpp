@@ -255,7 +255,7 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   }
   const std::int64_t memory = context.memory_per_rank();
   const InferencePlan plan = locally(world, "planning", [&] {
-    Allocation allocation = {world.ranks(), memory, threads(), second_level_cache_bytes(),
+    Allocation allocation = {world.ranks(), memory, threads(), cache_bytes(2),
                              bytes_per_sample(batch.batch().features)};
     allocation.most_wave_samples = context.options.has("wave-samples")
                                        ? context.options.integer("wave-samples", 1)

@@ -65,6 +65,7 @@ Job evaluate_job();
 Job compare_job();
 Job inspect_job();
 Job verify_job();
+Job bench_job();
 
 // Every job, in the order of `espalier --help`.
 std::vector<Job> all_jobs();

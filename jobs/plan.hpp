@@ -38,7 +38,7 @@ inline constexpr std::int64_t kProgramBytes = std::int64_t{96} << 20;
 // beyond it a wider wave gains nothing measurable.
 inline constexpr std::int64_t kWaveBytes = std::int64_t{128} << 20;
 // The same where a wave holds its outputs only; a wave ends with some panels that are not full.
-inline constexpr std::int64_t kOutputsBytes = std::int64_t{512} << 20;
+inline constexpr std::int64_t kOutputsBytes = std::int64_t{1} << 30;
 // Gathered inputs of one chunk of panels: a few message-sized panels, or a single large one.
 inline constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
 

@@ -91,6 +91,12 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_had_is_bad_alloc) {
   BOOST_CHECK_THROW(allocate_aligned(all / 2), std::bad_alloc);
 }
 
+BOOST_AUTO_TEST_CASE(caches_grow_with_their_level) {
+  BOOST_TEST(cache_bytes(1) >= 4096);
+  BOOST_TEST(cache_bytes(2) >= cache_bytes(1));
+  BOOST_CHECK_THROW(cache_bytes(4), BugError);
+}
+
 BOOST_AUTO_TEST_CASE(the_peak_follows_what_is_touched) {
   const std::int64_t before = peak_rss_bytes();
   BOOST_TEST(before > 0);

@@ -1,0 +1,193 @@
+#include "jobs/bench_layers.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "framework/error.hpp"
+#include "framework/memory.hpp"
+#include "framework/parallel.hpp"
+#include "framework/random.hpp"
+#include "framework/timer.hpp"
+#include "jobs/generate.hpp"
+#include "jobs/radixnet.hpp"
+#include "kernels/pack.hpp"
+#include "kernels/reference.hpp"
+#include "kernels/spmm.hpp"
+#include "kernels/target.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+using kernels::CsrRows;
+
+constexpr std::int64_t kWidth = kernels::kPanelWidth;
+constexpr int kTimings = 9;
+constexpr float kBias = -0.0625F, kClamp = 32;
+
+std::size_t to_size(std::int64_t value) { return static_cast<std::size_t>(value); }
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+CsrRows unstructured(std::int64_t size, double density) {
+  return make_rows({0, size}, size, std::nullopt,
+                   [=](std::int64_t row, auto& indices, auto& values) {
+                     RandomRow{1, 0, row, size, density}.draw(indices);
+                     RandomStream random(1, 1, static_cast<std::uint64_t>(row));
+                     while (values.size() < indices.size()) {
+                       values.push_back(static_cast<float>(random.next_unit() - 0.5));
+                     }
+                   });
+}
+
+// The challenge's topology with weights that differ, so that nothing can be gained from equal ones.
+CsrRows shared_pattern() {
+  CsrRows rows = RadixNet(1024, 1).rows(1, {0, 1024});
+  rows.iso = false;
+  rows.values.clear();
+  RandomStream random(1, 1, 0);
+  while (std::ssize(rows.values) < rows.nnz()) {
+    rows.values.push_back(static_cast<float>(0.0625 + 0.001 * random.next_unit()));
+  }
+  return rows;
+}
+
+std::vector<std::uint32_t> all_inputs(std::int64_t cols) {
+  std::vector<std::uint32_t> inputs(to_size(cols));
+  std::iota(inputs.begin(), inputs.end(), 0U);
+  return inputs;
+}
+
+kernels::PackedLayer pack(const CsrRows& rows, std::span<const std::uint32_t> inputs) {
+  kernels::Epilogue epilogue;
+  epilogue.activation = kernels::Activation::kRelu;
+  epilogue.has_clamp = true;
+  epilogue.clamp = kClamp;
+  return kernels::pack_layer(rows, inputs, std::span(&kBias, 1), epilogue);
+}
+
+// A fast wrong answer is worth nothing: the first rows of a panel against the plain chain.
+void check(const CsrRows& rows, std::span<const float> in, std::span<const float> out) {
+  CsrRows few;
+  few.cols = rows.cols;
+  few.pointers.assign(rows.pointers.begin(),
+                      rows.pointers.begin() + std::min<std::int64_t>(rows.rows(), 64) + 1);
+  few.indices.assign(rows.indices.begin(), rows.indices.begin() + few.nnz());
+  few.values.assign(rows.values.begin(), rows.values.begin() + few.nnz());
+  const std::vector<float> sums = kernels::reference::chain(few, in, kWidth);
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const float right = std::clamp(sums[i] + kBias, 0.0F, kClamp);
+    expects(std::abs(out[i] - right) <= 1e-4F * (1 + std::abs(right)),
+            "the kernel and the plain chain give the same");
+  }
+}
+
+}  // namespace
+
+CsrRows skewed_rows(std::uint64_t seed, std::int64_t rows, std::int64_t cols, double density) {
+  constexpr double kSigma = 0.7;
+  const auto weight = [](RandomStream& random) {
+    return std::exp(kSigma * random.next_normal() - kSigma * kSigma / 2);
+  };
+  RandomStream of_columns(seed, 2, 0);
+  std::vector<double> shares(to_size(cols));
+  std::generate(shares.begin(), shares.end(), [&] { return weight(of_columns); });
+  return make_rows({0, rows}, cols, std::nullopt,
+                   [&](std::int64_t row, auto& indices, auto& values) {
+                     RandomStream random(seed, 3, static_cast<std::uint64_t>(row));
+                     const double share = density * weight(random);
+                     for (std::int64_t column = 0; column < cols; ++column) {
+                       if (random.next_unit() <= share * shares[to_size(column)]) {
+                         indices.push_back(static_cast<std::uint32_t>(column));
+                         values.push_back(static_cast<float>(random.next_unit() - 0.5));
+                       }
+                     }
+                   });
+}
+
+std::vector<BenchLayer> bench_layers() {
+  const auto random = [](std::int64_t size, double density) {
+    return [=] { return unstructured(size, density); };
+  };
+  return {{"shared", shared_pattern, 1, 64},
+          {"unstructured70", random(4096, 0.30), 64, 1},
+          {"unstructured90", random(4096, 0.10), 64, 1},
+          {"unstructured95", random(4096, 0.05), 64, 1},
+          {"unstructured97", random(4096, 0.03), 64, 1},
+          {"skewed90", [] { return skewed_rows(1, 4096, 4096, 0.10); }, 64, 1},
+          {"unstructured99", random(16384, 0.01), 16, 1}};
+}
+
+double measure_peak(int threads) {
+  std::vector<double> rates(to_size(threads));
+  parallel_for(threads,
+               [&](std::int64_t item, int) { rates[to_size(item)] = kernels::measure_fma_peak(); });
+  return std::accumulate(rates.begin(), rates.end(), 0.0);
+}
+
+BenchFigure measure_layer(const BenchLayer& layer, int threads) {
+  const CsrRows rows = layer.make();
+  const kernels::PackedLayer packed = pack(rows, all_inputs(rows.cols));
+  const std::int64_t in_floats = rows.cols * kWidth, out_floats = rows.rows() * kWidth;
+  AlignedBuffer<float> in(to_size(layer.panels * in_floats));
+  AlignedBuffer<float> out(to_size(layer.panels * out_floats));
+  RandomStream random(1, 4, 0);
+  std::generate(in.span().begin(), in.span().end(),
+                [&] { return static_cast<float>(random.next_unit()); });
+  std::fill_n(out.data(), out.size(), 0.0F);
+  const std::int64_t work = layer.panels * layer.rounds;
+  const auto run = [&](std::int64_t item) {
+    std::uint32_t alive[kernels::kPanelWidth] = {};
+    const std::int64_t panel = item % layer.panels;
+    kernels::spmm(packed, in.data() + panel * in_floats, out.data() + panel * out_floats, 0,
+                  rows.rows(), alive);
+  };
+  std::vector<double> seconds, ratios;
+  const double edges = static_cast<double>(packed.nnz() * kWidth * work);
+  double limit = 0;
+  for (int timing = 0; timing <= kTimings; ++timing) {
+    limit = measure_peak(threads);
+    const double start = now_seconds();
+    if (threads == 1) {
+      for (std::int64_t item = 0; item < work; ++item) {
+        run(item);
+      }
+    } else {
+      parallel_for(work, [&](std::int64_t item, int) { run(item); });
+    }
+    if (timing > 0) {  // the first one warms up
+      seconds.push_back(now_seconds() - start);
+      ratios.push_back(edges / seconds.back() / limit);
+    }
+  }
+  check(rows, in.span(), out.span());
+  const double middle = median(seconds);
+  return {layer.name,     middle,  edges / middle,       limit,
+          median(ratios), threads, packed.block_names(), false};
+}
+
+BenchFigure measure_packing(const BenchLayer& layer, double bytes_per_second) {
+  const CsrRows rows = layer.make();
+  const auto inputs = all_inputs(rows.cols);
+  std::vector<double> seconds;
+  std::string blocks;
+  for (int timing = 0; timing <= kTimings; ++timing) {
+    const double start = now_seconds();
+    const kernels::PackedLayer packed = pack(rows, inputs);
+    if (timing > 0) {
+      seconds.push_back(now_seconds() - start);
+    }
+    blocks = packed.block_names();
+  }
+  // A weight comes as 8 bytes and leaves as 6.
+  constexpr double kBytesPerWeight = 14;
+  const double limit = bytes_per_second / kBytesPerWeight;
+  const double middle = median(seconds);
+  const double rate = static_cast<double>(rows.nnz()) / middle;
+  return {"pack", middle, rate, limit, rate / limit, 1, blocks, true};
+}
+
+}  // namespace espalier::jobs

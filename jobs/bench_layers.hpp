@@ -1,0 +1,48 @@
+// Single layers that `espalier bench` measures the kernel on.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/layout.hpp"
+
+namespace espalier::jobs {
+
+// A layer and how many samples go through it in one timing.
+struct BenchLayer {
+  std::string name;
+  std::function<kernels::CsrRows()> make;
+  std::int64_t panels;  // different ones, so that what does not fit a cache is not there by chance
+  std::int64_t rounds;  // over all panels
+};
+
+// `shared`, `unstructured70` … `unstructured99`, `skewed90`, in the order of the table.
+std::vector<BenchLayer> bench_layers();
+
+// Row and column counts vary log-normally (sigma 0.7), as in networks that were really pruned.
+kernels::CsrRows skewed_rows(std::uint64_t seed, std::int64_t rows, std::int64_t cols,
+                             double density);
+
+// One figure of the benchmark.
+struct BenchFigure {
+  std::string name;
+  double seconds = 0;     // median of one timing
+  double per_second = 0;  // multiply-adds, or weights for `pack`
+  double limit = 0;       // the same at best, on the threads used
+  double ratio = 0;       // median of per_second / limit, both measured next to each other
+  int threads = 1;
+  std::string blocks;  // the forms the weights were packed into
+  bool counts_weights = false;
+};
+
+// Multiplies, on one thread or on all with the panels dealt to them.
+BenchFigure measure_layer(const BenchLayer& layer, int threads);
+// Packs the layer of `layer` on one thread; `bytes_per_second` of memory is what limits it.
+BenchFigure measure_packing(const BenchLayer& layer, double bytes_per_second);
+
+// Multiply-adds a second of `threads` threads at once.
+double measure_peak(int threads);
+
+}  // namespace espalier::jobs
