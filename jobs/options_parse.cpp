@@ -238,7 +238,9 @@ void Options::Parser::take_environment(const Surroundings& surroundings) {
     }
     const auto& others = surroundings.other_names;
     if (std::none_of(others.begin(), others.end(),
-                     [&](const std::string& name) { return variable_of(name) == variable; })) {
+                     [&, &wanted = variable](const std::string& name) {
+                       return variable_of(name) == wanted;
+                     })) {
       throw Error(ExitStatus::kBadConfig,
                   espalier::text("unknown variable ", variable,
                                  " in the environment; unset it, or see espalier ", job.name,

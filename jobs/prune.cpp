@@ -79,7 +79,7 @@ void copy_scalings(const Comm& world, const io::NetworkReader& reader, io::Netwo
   for (const auto& [name, present] : all) {
     if (present) {
       const auto values =
-          locally(world, "reading scales", [&] { return reader.read_scaling(name); });
+          locally(world, "reading scales", [&, one = name] { return reader.read_scaling(one); });
       writer.write_scaling(name, values);
     }
   }
