@@ -10,7 +10,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-declare -A budget=([packages]=300 [scripts]=10 [build]=300 [asan]=360 [tsan]=240 [smoke]=120 [full]=480)
+declare -A budget=([packages]=300 [scripts]=10 [build]=300 [asan]=540 [tsan]=240 [smoke]=60 [full]=420)
 all_stages=(packages scripts build asan tsan smoke full)
 jobs=${CHECK_JOBS:-$(nproc)}
 data=$(realpath -m "${ESPALIER_DATA:-../shared/data}")
@@ -77,20 +77,18 @@ book_skips() { # BUILD LOG
   done < <(sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: ([^ ]+) \.*\**Skipped.*/\1/p' "$2")
 }
 
-# The sanitizers watch the rooms with the loops and the threads; all of `cmake --build --preset
-# asan` is for the desk, it takes longer than the budget.
-build_rooms() { # PRESET ROOM-REGEX
-  local targets
-  cmake --preset "$1" -DESPALIER_DATA="$data" > "build/$1.log" 2>&1 || { cat "build/$1.log"; return 1; }
-  mapfile -t targets < <(cmake --build "build/$1" --target help |
-    sed -nE "s/^(test_($2)_[a-z0-9_]+): phony$/\1/p")
-  [ "${#targets[@]}" -gt 0 ] || { echo "no tests of $2 in build/$1"; return 1; }
-  cmake --build "build/$1" -j "$jobs" --target "${targets[@]}"
+# The sanitizers take the smoke tests of all rooms, and the program on files that are broken, odd or
+# of other programs; ThreadSanitizer what runs on threads.
+asan_program='^program\.(bad_text|bad_files|shapes|formats|import_idx|import_tsv|compare|outputs|second_opinion|graphchallenge)$'
+# shellcheck disable=SC2317
+stage_asan() {
+  build_preset asan && cmake --build build/asan -j "$jobs" --target espalier || return 1
+  run_tests asan smoke
+  local status=$?
+  run_tests asan full "$asan_program" && return "$status"
 }
 # shellcheck disable=SC2317
-stage_asan() { build_rooms asan 'kernels|framework' && run_tests asan smoke '^(kernels|framework)\.'; }
-# shellcheck disable=SC2317
-stage_tsan() { build_rooms tsan framework && run_tests tsan threads '^framework\.'; }
+stage_tsan() { build_preset tsan && run_tests tsan threads; }
 # shellcheck disable=SC2317
 stage_smoke() { run_tests release smoke; }
 # shellcheck disable=SC2317
