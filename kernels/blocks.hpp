@@ -39,9 +39,19 @@ struct RowPair {
 
 inline constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
 
-// Rows of one part at most: enough that sorting by count leaves short tails, few enough that the
-// work can be cut between parts.
+// Rows of equal count inside one block of inputs, their weights one row after another.
+struct Rung {
+  std::uint32_t count;  // weights of each
+  std::uint32_t rows;
+};
+
+// Rows whose sums are fetched ahead: so many entries follow the last row's.
+inline constexpr std::int64_t kRungAhead = 4;
+
+// Rows of one part at most: enough that sorting by count leaves short tails, or rungs of several
+// rows; few enough that the work can be cut between parts.
 inline constexpr std::int64_t kStripeRows = 256;
+inline constexpr std::int64_t kRungStripeRows = 512;
 
 // Rows that go through all blocks before the next ones: their sums (512 KiB) stay in the
 // second-level cache although the weights of a dense block stream through it.
@@ -49,21 +59,25 @@ inline constexpr std::int64_t kGroupRows = 2048;
 
 // The rows of one stripe inside one block of inputs.
 struct BlockPart {
-  std::int64_t first_input;   // local input that index 0 stands for
-  std::int64_t first_weight;  // into indices and values
-  std::int64_t pair_begin, pair_end;
-  std::int64_t row_begin, row_end;  // all its rows lie in here
-  bool opens, closes;               // the first, the last part of these rows: holds all of them
+  std::int64_t first_input;           // local input that index 0 stands for
+  std::int64_t first_weight;          // into indices and values
+  std::int64_t pair_begin, pair_end;  // or those of its rungs
+  std::int64_t row_begin, row_end;    // all its rows lie in here
+  std::int64_t first_place;           // into rung_rows
+  bool opens, closes;                 // the first, the last part of these rows: holds all of them
 };
 
 // Rows with inputs of their own, cut into blocks of inputs whose panel slices stay in the
 // first-level cache. Parts are ordered by group of rows and block, so every sum still ascends.
 struct BlockedRows {
   std::vector<BlockPart> parts;
-  Storage<RowPair> pairs;
+  Storage<RowPair> pairs;  // this, or the next two
+  std::vector<Rung> rungs;
+  std::vector<std::uint32_t> rung_rows;
   Storage<std::uint16_t> indices;  // of a pair alternating; little-endian loads take both
   Storage<float> values;           // where all are equal, two copies of the one
   std::int64_t block_inputs = 0;
+  std::int64_t stripe_rows = kStripeRows;
 };
 
 }  // namespace espalier::kernels

@@ -60,12 +60,21 @@ RowGroups group_rows(const LocalRows& rows);
 // Packs the groups of more than one row as tiles of at most kTileRows rows.
 TiledRows pack_tiles(const LocalRows& rows, const RowGroups& groups);
 
-// Packs `members` (ascending) into blocks of `block_inputs` inputs (at most 65536).
+// From so many floats of a vector on, rows go in pairs.
+inline constexpr int kWideVectorFloats = 16;
+
+struct BlockChoice {
+  bool rungs;               // or pairs
+  std::int64_t inputs;      // of a block, at most 65536
+  std::int64_t group_rows;  // that go through all blocks before the next ones
+};
+
+// Packs `members` (ascending) into blocks of inputs.
 //   cost     O(nnz + members x blocks)
 BlockedRows pack_blocks(const LocalRows& rows, std::span<const std::uint32_t> members,
-                        std::int64_t block_inputs);
+                        const BlockChoice& choice);
 
-// The block width that the cost model expects to be fastest for rows of `nnz` weights in all.
-std::int64_t choose_block_inputs(std::int64_t inputs, std::int64_t members, std::int64_t nnz);
+// What the cost model expects to be fastest for `members` rows of `nnz` weights in all.
+BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_t nnz, bool rungs);
 
 }  // namespace espalier::kernels

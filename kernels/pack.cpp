@@ -11,6 +11,7 @@
 
 #include "kernels/local_rows.hpp"
 #include "kernels/spmm.hpp"
+#include "kernels/target.hpp"
 
 namespace espalier::kernels {
 namespace {
@@ -63,9 +64,10 @@ std::vector<std::uint32_t> used_inputs(const CsrRows& rows) {
 }
 
 std::int64_t PackedLayer::bytes() const noexcept {
-  return bytes_of(blocked_.parts) + bytes_of(blocked_.pairs) + bytes_of(blocked_.indices) +
-         bytes_of(blocked_.values) + bytes_of(tiled_.tiles) + bytes_of(tiled_.narrow) +
-         bytes_of(tiled_.wide) + bytes_of(tiled_.values) + bytes_of(bias_);
+  return bytes_of(blocked_.parts) + bytes_of(blocked_.pairs) + bytes_of(blocked_.rungs) +
+         bytes_of(blocked_.rung_rows) + bytes_of(blocked_.indices) + bytes_of(blocked_.values) +
+         bytes_of(tiled_.tiles) + bytes_of(tiled_.narrow) + bytes_of(tiled_.wide) +
+         bytes_of(tiled_.values) + bytes_of(bias_);
 }
 
 std::string PackedLayer::block_names() const {
@@ -92,11 +94,12 @@ PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> input
   packed.bias_.assign(bias.begin(), bias.end());
   const Division division = divide(local, form);
   packed.tiled_ = pack_tiles(local, division.groups);
-  const std::int64_t width =
-      form.block_inputs > 0
-          ? form.block_inputs
-          : choose_block_inputs(local.inputs, std::ssize(division.singles), division.single_nnz);
-  packed.blocked_ = pack_blocks(local, division.singles, width);
+  const bool rungs = form.order == RowOrder::kChosen ? vector_floats() < kWideVectorFloats
+                                                     : form.order == RowOrder::kRungs;
+  BlockChoice choice =
+      choose_blocks(local.inputs, std::ssize(division.singles), division.single_nnz, rungs);
+  if (form.block_inputs > 0) choice.inputs = form.block_inputs;
+  packed.blocked_ = pack_blocks(local, division.singles, choice);
   return packed;
 }
 

@@ -15,11 +15,16 @@ namespace espalier::kernels {
 //   cost     O(nnz + cols / 64)
 std::vector<std::uint32_t> used_inputs(const CsrRows& rows);
 
+// How rows stand in a block: two at a time, for 32 registers of 16 floats, or one at a time in
+// rungs of equal count, for less.
+enum class RowOrder { kChosen, kPairs, kRungs };
+
 // How rows are packed; the default leaves it to the cost model. The result of spmm is the same for
 // every form: others serve tests and measurements.
 struct PackForm {
   bool share = true;              // rows with the same inputs go into tiles
   std::int64_t block_inputs = 0;  // inputs of a block for all other rows, 0: chosen
+  RowOrder order = RowOrder::kChosen;
 };
 
 // A shard's rows of one layer, ready for spmm. Immutable.
@@ -38,7 +43,9 @@ class PackedLayer {
 
   // Cutting the rows at multiples of this keeps the blocks whole: ranges may be any, but a block
   // that a range cuts through runs at about half speed.
-  std::int64_t row_granularity() const noexcept { return blocked_.parts.empty() ? 1 : kStripeRows; }
+  std::int64_t row_granularity() const noexcept {
+    return blocked_.parts.empty() ? 1 : blocked_.stripe_rows;
+  }
 
   const TiledRows& tiled() const noexcept { return tiled_; }
   const BlockedRows& blocked() const noexcept { return blocked_; }

@@ -24,8 +24,13 @@ struct Slice {
 // Builds the parts stripe by stripe, remembering how far each row has come.
 class Builder {
  public:
-  Builder(const LocalRows& rows, std::span<const std::uint32_t> members, std::int64_t width)
-      : rows_(rows), members_(members), width_(width), blocks_((rows.inputs + width - 1) / width) {
+  Builder(const LocalRows& rows, std::span<const std::uint32_t> members, const BlockChoice& choice)
+      : rows_(rows),
+        members_(members),
+        choice_(choice),
+        width_(choice.inputs),
+        stripe_(choice.rungs ? kRungStripeRows : kStripeRows),
+        blocks_((rows.inputs + width_ - 1) / width_) {
     next_.reserve(members.size());
     std::int64_t nnz = 0;
     for (const std::uint32_t row : members) {
@@ -36,7 +41,8 @@ class Builder {
         static_cast<std::int64_t>(members.size()) * std::max<std::int64_t>(blocks_, 1);
     lines_ = std::min<std::int64_t>(nnz / slices / kLineWeights + 2, kMostLines);
     last_ = std::max<std::int64_t>(rows.nnz() - 1, 0);
-    blocked_.block_inputs = width;
+    blocked_.block_inputs = width_;
+    blocked_.stripe_rows = stripe_;
     blocked_.indices.resize(at(nnz));
     if (!rows.iso) blocked_.values.resize(at(nnz));
     if (rows.iso && rows.nnz() > 0) blocked_.values.assign(2, rows.values[0]);
@@ -51,9 +57,7 @@ class Builder {
       for (std::int64_t block = 0; block < blocks_; ++block) end = add_part(block, begin);
       begin = end;
     }
-    // A panel beyond the second-level cache is not worth fetching again for each group.
-    constexpr std::int64_t kNearInputs = 8192;
-    const std::int64_t group = rows_.inputs <= kNearInputs ? kGroupRows : rows_.rows();
+    const std::int64_t group = choice_.group_rows;
     std::stable_sort(blocked_.parts.begin(), blocked_.parts.end(),
                      [group](const BlockPart& a, const BlockPart& b) {
                        const std::int64_t group_a = a.row_begin / group;
@@ -61,6 +65,7 @@ class Builder {
                        return group_a != group_b ? group_a < group_b
                                                  : a.first_input < b.first_input;
                      });
+    if (choice_.rungs) blocked_.rung_rows.resize(blocked_.rung_rows.size() + at(kRungAhead));
     return std::move(blocked_);
   }
 
@@ -70,20 +75,39 @@ class Builder {
     BlockPart part{};
     part.first_input = block * width_;
     part.first_weight = written_;
-    part.pair_begin = static_cast<std::int64_t>(blocked_.pairs.size());
-    part.row_begin = members_[m] / kStripeRows * kStripeRows;
-    part.row_end = std::min(part.row_begin + kStripeRows, rows_.rows());
+    part.pair_begin = parts_made();
+    part.first_place = std::ssize(blocked_.rung_rows);
+    part.row_begin = members_[m] / stripe_ * stripe_;
+    part.row_end = std::min(part.row_begin + stripe_, rows_.rows());
     part.opens = block == 0;
     part.closes = block == blocks_ - 1;
     slices_.clear();
     for (; m < members_.size() && members_[m] < part.row_end; ++m) cut(part, m);
     sort_by_count();
-    std::size_t i = 0;
-    if (slices_.size() % 2 != 0) add_single(slices_[i++], part.first_input);
-    for (; i < slices_.size(); i += 2) add_pair(slices_[i], slices_[i + 1], part.first_input);
-    part.pair_end = static_cast<std::int64_t>(blocked_.pairs.size());
+    choice_.rungs ? add_rungs(part.first_input) : add_pairs(part.first_input);
+    part.pair_end = parts_made();
     if (part.pair_end > part.pair_begin) blocked_.parts.push_back(part);
     return m;
+  }
+
+  std::int64_t parts_made() const {
+    return choice_.rungs ? std::ssize(blocked_.rungs) : std::ssize(blocked_.pairs);
+  }
+
+  void add_pairs(std::int64_t first_input) {
+    std::size_t i = 0;
+    if (slices_.size() % 2 != 0) add_single(slices_[i++], first_input);
+    for (; i < slices_.size(); i += 2) add_pair(slices_[i], slices_[i + 1], first_input);
+  }
+
+  void add_rungs(std::int64_t first_input) {
+    for (const Slice& slice : slices_) {
+      const bool same = &slice != slices_.data() && slice.count == blocked_.rungs.back().count;
+      if (!same) blocked_.rungs.push_back({slice.count, 0});
+      ++blocked_.rungs.back().rows;
+      blocked_.rung_rows.push_back(slice.row);
+      put_row(slice.begin, slice.count, first_input);
+    }
   }
 
   void cut(const BlockPart& part, std::size_t m) {
@@ -162,7 +186,9 @@ class Builder {
   static constexpr std::int64_t kMostLines = 12;
   const LocalRows& rows_;
   std::span<const std::uint32_t> members_;
+  BlockChoice choice_;
   std::int64_t width_;
+  std::int64_t stripe_;
   std::int64_t blocks_;
   std::int64_t lines_;              // of one slice, as a rule
   std::int64_t last_;               // weight of all rows
@@ -176,49 +202,12 @@ class Builder {
 }  // namespace
 
 BlockedRows pack_blocks(const LocalRows& rows, std::span<const std::uint32_t> members,
-                        std::int64_t block_inputs) {
+                        const BlockChoice& choice) {
   if (members.empty()) return {};
   constexpr std::int64_t kIndexRange = 65536;
-  return Builder(rows, members, std::min(block_inputs, kIndexRange)).build();
-}
-
-// Cycles for one panel, as measured (DESIGN.md): a visit of a row to a block costs its
-// accumulators' way from and to the second-level cache or beyond; a weight costs its four
-// multiply-adds and loads, plus what its activations wait for once the block's slice exceeds the
-// caches.
-std::int64_t choose_block_inputs(std::int64_t inputs, std::int64_t members, std::int64_t nnz) {
-  struct Width {
-    std::int64_t inputs;
-    double weight_cycles;
-  };
-  constexpr std::array<Width, 10> kWidths = {{{128, 2.65},
-                                              {160, 2.65},
-                                              {192, 2.75},
-                                              {256, 3.25},
-                                              {384, 4.0},
-                                              {512, 4.4},
-                                              {1024, 5.2},
-                                              {2048, 5.7},
-                                              {4096, 7.0},
-                                              {16384, 15.3}}};
-  constexpr std::int64_t kMiddleRows = 5120;  // their sums stay in 1.25 MiB
-  const double visit_cycles = members <= kMiddleRows ? 12 : 22;
-  const auto weights = static_cast<double>(nnz);
-  double best = 0;
-  std::int64_t chosen = 0;
-  for (const Width& width : kWidths) {
-    const auto blocks = static_cast<double>((inputs + width.inputs - 1) / width.inputs);
-    const auto rows = static_cast<double>(members);
-    // A block between the first and the last is visited only by rows with weights in it.
-    const double visits = std::min(blocks * rows, weights + 2 * rows);
-    const double cycles = visits * visit_cycles + weights * width.weight_cycles;
-    if (chosen == 0 || cycles < best) {
-      best = cycles;
-      chosen = width.inputs;
-    }
-    if (width.inputs >= inputs) break;
-  }
-  return chosen;
+  BlockChoice within = choice;
+  within.inputs = std::min(choice.inputs, kIndexRange);
+  return Builder(rows, members, within).build();
 }
 
 }  // namespace espalier::kernels

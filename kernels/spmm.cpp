@@ -11,6 +11,7 @@
 
 #include "kernels/blocks-inl.hpp"
 #include "kernels/epilogue-inl.hpp"
+#include "kernels/rungs-inl.hpp"
 #include "kernels/tiles-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -23,7 +24,11 @@ void spmm_rows(const SpmmArgs& a) {
   } else {
     run_tiles(a, a.wide);
   }
-  run_blocks(a);
+  if (a.pairs != nullptr) {
+    run_blocks(a);
+  } else {
+    run_rung_blocks(a);
+  }
 }
 
 void finish_rows(float* panel, int64_t rows, const EpilogueArgs& e) {
@@ -77,7 +82,9 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   const BlockedRows& blocked = layer.blocked();
   args.parts = blocked.parts.data();
   args.part_count = static_cast<std::int64_t>(blocked.parts.size());
-  args.pairs = blocked.pairs.data();
+  args.pairs = blocked.pairs.empty() ? nullptr : blocked.pairs.data();
+  args.rungs = blocked.rungs.data();
+  args.rung_rows = blocked.rung_rows.data();
   args.block_indices = blocked.indices.data();
   args.block_values = blocked.values.data();
   args.iso = layer.iso();

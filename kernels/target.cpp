@@ -54,6 +54,8 @@ int64_t fma_rounds(int64_t rounds, const float* starts, float* sink) {
   return static_cast<int64_t>(hn::Lanes(d));
 }
 
+int floats_of_vector() { return static_cast<int>(hn::Lanes(hn::CappedTag<float, 16>())); }
+
 }  // namespace HWY_NAMESPACE
 }  // namespace espalier::kernels
 HWY_AFTER_NAMESPACE();
@@ -72,6 +74,7 @@ HWY_AFTER_NAMESPACE();
 namespace espalier::kernels {
 
 HWY_EXPORT(fma_rounds);
+HWY_EXPORT(floats_of_vector);
 
 namespace {
 
@@ -112,6 +115,8 @@ std::string target_name() {
   const std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
   return hwy::TargetName(targets & -targets);
 }
+
+int vector_floats() { return HWY_DYNAMIC_DISPATCH(floats_of_vector)(); }
 
 double measure_fma_peak() {
   constexpr std::int64_t kRounds = 100000;  // 0.2 ms where twelve multiply-adds take six cycles

@@ -19,4 +19,8 @@ std::string target_name();
 // each call, about 20 ms.
 double measure_fma_peak();
 
+// Floats that one vector of the kernels holds on the target in use, at most 16: what is best packed
+// depends on it, what comes out does not.
+int vector_floats();
+
 }  // namespace espalier::kernels

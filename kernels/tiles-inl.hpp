@@ -107,6 +107,42 @@ HWY_NOINLINE void run_rows(const SpmmArgs& a, const TileView& tile, const Index*
   }
 }
 
+// Some columns of some rows. Not inlined either.
+template <int kHeight, int kVectors, class Index>
+HWY_NOINLINE void run_columns(const SpmmArgs& a, const TileView& tile, const Index* indices,
+                              size_t column) {
+  tile_columns<kHeight, kVectors>(a, tile, indices, column);
+}
+
+// Sixteen registers hold twelve sums, four rows x three vectors: each activation loaded serves four
+// multiply-adds, each weight three. All rows of a tile go through some columns before the next.
+template <int kHeight, class Index>
+HWY_INLINE void run_rows_by_threes(const SpmmArgs& a, const TileView& tile, int64_t passes,
+                                   const Index* indices) {
+  constexpr int kVectors = 3;
+  constexpr int kRest = static_cast<int>(kPanelWidth / hn::MaxLanes(Tag())) % kVectors;
+  const size_t step = kVectors * hn::Lanes(Tag());
+  const auto rows_from = [&](int64_t pass) HWY_ATTR {
+    const int64_t row = pass * kHeight;
+    return TileView{tile.values + row, tile.value_step, tile.rows + row, tile.count};
+  };
+  size_t column = 0;
+  for (; column + step <= kPanelWidth; column += step) {
+    for (int64_t pass = 0; pass < passes; ++pass) {
+      run_columns<kHeight, kVectors>(a, rows_from(pass), indices, column);
+    }
+  }
+  for (int64_t pass = 0; kRest > 0 && pass < passes; ++pass) {
+    run_columns<kHeight, HWY_MAX(kRest, 1)>(a, rows_from(pass), indices, column);
+  }
+  if (a.epilogue.curve == 0) return;
+  for (int64_t row = 0; row < passes * kHeight; ++row) {
+    float* out = a.out + static_cast<size_t>(tile.rows[row]) * kPanelWidth;
+    finish_row(out, a.epilogue, tile.rows[row]);
+    or_row_bits(out, a.bits);
+  }
+}
+
 // As many rows at once as the target's registers hold accumulators for; the more, the fewer
 // vectors of samples beside one another. Returns how many rows it did.
 template <class Index>
@@ -115,11 +151,12 @@ HWY_INLINE uint32_t run_some_rows(const SpmmArgs& a, const TileView& tile, uint3
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_ARCH_ARM_A64
   constexpr int kFew = 4;  // vectors for four rows and less, of 32 registers
   if (left >= 8) return run_rows<8, 2>(a, tile, indices), 8;
-#else
-  constexpr int kFew = 2;
-#endif
   if (left >= 4) return run_rows<4, kFew>(a, tile, indices), 4;
   if (left == 3) return run_rows<3, kFew>(a, tile, indices), 3;
+#else
+  if (left >= 4) return run_rows_by_threes<4>(a, tile, left / 4, indices), left / 4 * 4;
+  if (left == 3) return run_rows_by_threes<3>(a, tile, 1, indices), 3;
+#endif
   if (left == 2) return run_rows<2, 4>(a, tile, indices), 2;
   return run_rows<1, 4>(a, tile, indices), 1;
 }

@@ -1,6 +1,7 @@
 // Measures spmm on one core against the machine's multiply-add peak, both in the same run.
-//   bench_kernels [case...]        one line a case: median seconds, median and upper decile of the
-//                                  share of the peak, packing rate, right or wrong, blocks
+//   bench_kernels [case...]  one line a case: median seconds, median and upper decile of the share
+//                            of the peak, packing rate, right or wrong, blocks
+// case=N packs by rungs of N inputs a block, case:N by pairs.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -107,7 +108,7 @@ bool right(const CsrRows& rows, const Floats& in, const Floats& out) {
   return true;
 }
 
-void measure(const Setup& setup) {
+void measure(const Setup& setup, const PackForm& form) {
   Random random(1);
   const CsrRows rows = setup.rows(random);
   Epilogue epilogue;
@@ -120,7 +121,7 @@ void measure(const Setup& setup) {
   PackedLayer packed;
   for (int repeat = 0; repeat < kPacks; ++repeat) {
     const double start = thread_seconds();
-    packed = pack_layer(rows, inputs, bias, epilogue);
+    packed = pack_layer(rows, inputs, bias, epilogue, form);
     pack_times.push_back(thread_seconds() - start);
   }
   std::sort(pack_times.begin(), pack_times.end());
@@ -159,10 +160,18 @@ void measure(const Setup& setup) {
 int main(int argc, char** argv) {
   using namespace espalier::kernels;
   std::printf("%s, %.1f G multiply-adds/s\n", target_name().c_str(), measure_fma_peak() * 1e-9);
+  const std::vector<std::string> wanted(argv + 1, argv + argc);
   for (const auto& setup : setups()) {
-    const bool wanted = argc == 1 || std::any_of(argv + 1, argv + argc, [&](const char* name) {
-                          return setup.name == name;
-                        });
-    if (wanted) measure(setup);
+    if (wanted.empty()) measure(setup, {});
+    for (const std::string& word : wanted) {
+      const std::size_t mark = word.find_first_of("=:");
+      if (word.substr(0, mark) != setup.name) continue;
+      PackForm form;
+      if (mark != std::string::npos) {
+        form.order = word[mark] == '=' ? RowOrder::kRungs : RowOrder::kPairs;
+        form.block_inputs = std::stoll(word.substr(mark + 1));
+      }
+      measure(setup, form);
+    }
   }
 }

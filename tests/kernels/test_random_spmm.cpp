@@ -79,9 +79,11 @@ BOOST_AUTO_TEST_CASE(rows_of_several_groups_match_to_the_bit) {
   for (const std::int64_t target : testing::single_targets()) {
     const OnTarget guard(target);
     for (const std::int64_t width : {7, 16, 45}) {
-      c.form.block_inputs = width;
-      check_case(c, run(c, 1), 0);
-      check_case(c, run(c, 3), 0);
+      for (const RowOrder order : {RowOrder::kPairs, RowOrder::kRungs}) {
+        c.form = {true, width, order};
+        check_case(c, run(c, 1), 0);
+        check_case(c, run(c, 3), 0);
+      }
     }
   }
 }

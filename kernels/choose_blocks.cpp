@@ -1,0 +1,76 @@
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "kernels/local_rows.hpp"
+
+namespace espalier::kernels {
+namespace {
+
+// Cycles for one panel, as measured (DESIGN.md): a visit of a row to a block costs its
+// accumulators' way from and to the second-level cache or beyond; a weight costs its four
+// multiply-adds and loads, plus what its activations wait for once the block's slice exceeds the
+// caches.
+struct Width {
+  std::int64_t inputs;
+  double weight_cycles;
+};
+constexpr std::array<Width, 10> kPairWidths = {{{128, 2.65},
+                                                {160, 2.65},
+                                                {192, 2.75},
+                                                {256, 3.25},
+                                                {384, 4.0},
+                                                {512, 4.4},
+                                                {1024, 5.2},
+                                                {2048, 5.7},
+                                                {4096, 7.0},
+                                                {16384, 15.3}}};
+// Eight multiply-adds a weight: four cycles at best.
+constexpr std::array<Width, 7> kRungWidths = {
+    {{96, 5.2}, {128, 5.4}, {192, 6.2}, {256, 7.0}, {512, 9.0}, {1024, 10.5}, {4096, 14.0}}};
+
+std::int64_t cheapest(std::span<const Width> widths, std::int64_t inputs, double rows,
+                      double weights, double visit_cycles) {
+  double best = 0;
+  std::int64_t chosen = 0;
+  for (const Width& width : widths) {
+    const auto blocks = static_cast<double>((inputs + width.inputs - 1) / width.inputs);
+    // A block between the first and the last is visited only by rows with weights in it.
+    const double visits = std::min(blocks * rows, weights + 2 * rows);
+    const double cycles = visits * visit_cycles + weights * width.weight_cycles;
+    if (chosen == 0 || cycles < best) {
+      best = cycles;
+      chosen = width.inputs;
+    }
+    if (width.inputs >= inputs) break;
+  }
+  return chosen;
+}
+
+// So many rows that their sums and one block's weights take at most `near_bytes`, in whole stripes.
+std::int64_t rows_at_once(std::int64_t near_bytes, std::int64_t weights_of_visit) {
+  constexpr std::int64_t kRowBytes = 4 * kPanelWidth, kWeightBytes = 6;
+  const std::int64_t rows = near_bytes / (kRowBytes + kWeightBytes * weights_of_visit);
+  return std::clamp(rows / kRungStripeRows * kRungStripeRows, kRungStripeRows, kGroupRows);
+}
+
+}  // namespace
+
+BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_t nnz, bool rungs) {
+  const auto rows = static_cast<double>(members);
+  const auto weights = static_cast<double>(nnz);
+  if (rungs) {
+    constexpr double kVisitCycles = 32;
+    constexpr std::int64_t kNearBytes = std::int64_t{384} << 10;  // of a cache of 512 KiB
+    const std::int64_t width = cheapest(kRungWidths, inputs, rows, weights, kVisitCycles);
+    const std::int64_t visits = members * ((inputs + width - 1) / width);
+    return {true, width, rows_at_once(kNearBytes, visits > 0 ? nnz / visits : 0)};
+  }
+  // Rows whose sums stay in 1.25 MiB; and a panel that is worth fetching again for each group.
+  constexpr std::int64_t kMiddleRows = 5120, kNearInputs = 8192;
+  const double visit_cycles = members <= kMiddleRows ? 12 : 22;
+  return {false, cheapest(kPairWidths, inputs, rows, weights, visit_cycles),
+          inputs <= kNearInputs ? kGroupRows : std::int64_t{1} << 40};
+}
+
+}  // namespace espalier::kernels
