@@ -69,6 +69,9 @@ std::int64_t SideFile::append(std::span<const std::byte> bytes) {
     at += written;
     spilled = spilled.subspan(static_cast<std::size_t>(written));
   }
+  if (kept_.capacity() == 0) {
+    kept_.reserve(static_cast<std::size_t>(kept_bytes_));  // else it would be copied as it grows
+  }
   kept_.insert(kept_.end(), kept.begin(), kept.end());
   size_ += std::ssize(bytes);
   return begin;

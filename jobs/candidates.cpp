@@ -102,6 +102,12 @@ KeyedRows Candidates::fetch(const Piece& piece) const {
   return keyed;
 }
 
+void Candidates::visit(std::int64_t layer, const std::function<void(const KeyedRows&)>& use) const {
+  for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
+    use(fetch(mine_.at(to_size(pieces_.number(layer, round)))));
+  }
+}
+
 Candidates::Tally Candidates::tally(const KeyedRows& keyed, const LayerVerdict& verdict) {
   Tally tally;
   for (std::int64_t k = 0; k < keyed.rows.nnz(); ++k) {

@@ -48,10 +48,15 @@ class Candidates {
   // `folder` takes what does not fit into `kept_bytes`. Borrows `pieces`.
   Candidates(const Pieces& pieces, const std::string& folder, std::int64_t kept_bytes);
 
-  // Puts in this rank's piece of (layer, round). Any order, each once.
+  // Puts in this rank's piece of (layer, round), in any order; again, it takes the place of the one
+  // before.
   //   where    local
   void append(std::int64_t layer, std::int64_t round, const KeyedRows& keyed,
               double removed_squares);
+
+  // Looks at what has been put in of a layer, not yet decided on.
+  //   where    local
+  void visit(std::int64_t layer, const std::function<void(const KeyedRows&)>& use) const;
 
   // Decides on everything, once.
   //   where    collective over `comm`; counts are all that is exchanged

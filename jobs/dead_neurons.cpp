@@ -241,11 +241,11 @@ double DeadNeurons::removed_squares(std::int64_t layer) const {
   return removed_squares_[to_size(layer)];
 }
 
-DeadNeurons::Left DeadNeurons::read(std::int64_t layer, std::int64_t round) const {
+LayerPiece DeadNeurons::read(std::int64_t layer, std::int64_t round) const {
   const auto number = to_size(pieces_.number(layer, round));
   CsrRows all = spool_.read(number);
   const std::int64_t first = all.first_row;
-  Left left{renumbered(layer, std::move(all)), {}};
+  LayerPiece left{renumbered(layer, std::move(all)), {}};
   spell_values(left.rows, iso_[to_size(layer)]);
   const io::BiasKind kind = output_.layers[to_size(layer)].bias;
   if (kind == io::BiasKind::kIso) {

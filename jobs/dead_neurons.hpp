@@ -39,11 +39,7 @@ class DeadNeurons {
 
   // What is left of this rank's piece, and the biases as NetworkWriter takes them.
   //   where    local
-  struct Left {
-    kernels::CsrRows rows;
-    std::vector<float> bias;
-  };
-  Left read(std::int64_t layer, std::int64_t round) const;
+  LayerPiece read(std::int64_t layer, std::int64_t round) const;
 
  private:
   // A constant as the bits of its value, or -1 for a neuron that is not constant.

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "framework/agree.hpp"
 #include "jobs/candidates.hpp"
+#include "jobs/row_spool.hpp"
 #include "kernels/exact_sum.hpp"
 #include "kernels/masks.hpp"
 
@@ -143,7 +145,8 @@ std::vector<std::int64_t> GroupSelection::numbers_of(std::int64_t layer) const {
 void GroupSelection::decide_counts(const Comm& comm, const PruneGroup& group, std::int64_t number) {
   std::vector<std::int64_t> counts(kernels::kDigitValues, 0);
   const bool counting = !by_column() || comm.rank() == 0;  // all ranks hold the same columns
-  kernels::RadixSelect narrowing(group.keep);
+  // A step takes its cut, the largest size that goes, from those that stay.
+  kernels::RadixSelect narrowing(group.keep + (settings_.prox ? 1 : 0));
   const auto for_keys = [&](auto&& use) {
     for (const std::int64_t layer : counting ? group.layers : std::vector<std::int64_t>()) {
       for (const std::int64_t piece : numbers_of(layer)) {
@@ -168,6 +171,7 @@ void GroupSelection::decide_counts(const Comm& comm, const PruneGroup& group, st
   narrowing.narrow_lower(counts);
   for (const std::int64_t layer : group.layers) {
     cuts_[to_size(layer)] = narrowing.cut();
+    cuts_[to_size(layer)].equals = settings_.prox ? 0 : narrowing.cut().equals;
     groups_[to_size(layer)] = number;
   }
 }
@@ -179,7 +183,8 @@ void GroupSelection::decide(const Comm& comm) {
   if (settings_.threshold) {
     const auto least = static_cast<float>(*settings_.threshold);
     // Equal to the threshold stays, also where it lies between two float32 values.
-    const bool above = static_cast<double>(least) < *settings_.threshold;
+    const bool above = settings_.prox ? static_cast<double>(least) <= *settings_.threshold
+                                      : static_cast<double>(least) < *settings_.threshold;
     std::fill(cuts_.begin(), cuts_.end(),
               kernels::Cut{kernels::magnitude_key(least), above ? 0 : kernels::Cut{}.equals});
   }
@@ -209,17 +214,36 @@ void GroupSelection::decide(const Comm& comm) {
   }
 }
 
+// What a proximal step takes from the size of a group.
+double GroupSelection::shrinks_by(std::int64_t layer) const {
+  return settings_.threshold
+             ? *settings_.threshold
+             : static_cast<double>(kernels::magnitude_of(cuts_[to_size(layer)].key));
+}
+
 void GroupSelection::apply(std::int64_t layer, std::int64_t round, CsrRows& rows) const {
   const auto& stays = stays_[to_size(pieces_.number(layer, by_column() ? 0 : round))];
+  const auto& keys = keys_[to_size(pieces_.number(layer, by_column() ? 0 : round))];
   const auto width = static_cast<std::uint32_t>(block_cols(layer));
   const std::size_t across = groups_across(layer);
+  const double step = settings_.prox ? shrinks_by(layer) : 0;
+  if (settings_.prox) {
+    spell_values(rows, std::nullopt);
+  }
   std::size_t row = 0;
   kernels::RowFilter::apply(rows, [&](std::int64_t k) {
     while (rows.pointers[row + 1] <= k) {
       ++row;
     }
     const std::size_t down = by_column() ? 0 : row / to_size(settings_.group.rows);
-    return stays[down * across + rows.indices[to_size(k)] / width] != 0;
+    const std::size_t group = down * across + rows.indices[to_size(k)] / width;
+    if (settings_.prox && stays[group] != 0) {
+      const double share = 1 - step / static_cast<double>(kernels::magnitude_of(keys[group]));
+      float& value = rows.values[to_size(k)];
+      const auto left = static_cast<float>(static_cast<double>(value) * share);
+      value = left != 0 ? left : std::copysign(std::numeric_limits<float>::denorm_min(), value);
+    }
+    return stays[group] != 0;
   });
 }
 

@@ -36,6 +36,7 @@ class GroupSelection {
   std::size_t groups_across(std::int64_t layer) const;
   std::uint32_t key_of(double total, double largest, std::int64_t positions) const;
   void note_columns(const kernels::CsrRows& rows);
+  double shrinks_by(std::int64_t layer) const;
   void decide_counts(const Comm& comm, const PruneGroup& group, std::int64_t number);
   std::vector<std::int64_t> numbers_of(std::int64_t layer) const;
 

@@ -143,6 +143,12 @@ void LayerWalk::finish(std::int64_t layer, std::int64_t first_sample, Panels& su
   if (bias.size() == 1) {
     bias.assign(to_size(of.weight.rows), bias[0]);
   }
+  finish(layer, first_sample, bias, sums);
+}
+
+void LayerWalk::finish(std::int64_t layer, std::int64_t first_sample,
+                       const std::vector<float>& bias, Panels& sums) const {
+  const io::Layer& of = reader_.network().layers[to_size(layer)];
   parallel_for(sums.panels(), [&](std::int64_t number, int) {
     kernels::apply_epilogue(sums.panel(number), sums.rows, bias, of.epilogue);
   });

@@ -51,6 +51,9 @@ class LayerWalk {
   // softmax, scale and shift.
   //   throws   Error(kBadData) naming layer and neuron if one is not finite
   void finish(std::int64_t layer, std::int64_t first_sample, Panels& sums) const;
+  // The same with these biases, one a row, instead of the file's.
+  void finish(std::int64_t layer, std::int64_t first_sample, const std::vector<float>& bias,
+              Panels& sums) const;
 
  private:
   std::int64_t sample_bytes() const;

@@ -1,16 +1,21 @@
 // espalier prune: a network in, a sparser network out.
+#include "jobs/prune.hpp"
+
 #include <algorithm>
 #include <functional>
 #include <optional>
 
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
+#include "io/batch_file.hpp"
 #include "io/checksum.hpp"
+#include "jobs/calibrated_pruning.hpp"
 #include "jobs/candidates.hpp"
 #include "jobs/dead_neurons.hpp"
 #include "jobs/job.hpp"
 #include "jobs/output_plan.hpp"
 #include "jobs/pieces.hpp"
+#include "jobs/plan.hpp"
 #include "jobs/prune_reading.hpp"
 #include "jobs/prune_report.hpp"
 #include "jobs/prune_rules.hpp"
@@ -24,7 +29,8 @@ using kernels::CsrRows;
 
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
-void open_network(const Comm& world, const std::string& file, Opened& opened) {
+template <typename Reader>
+void open_file(const Comm& world, const std::string& file, OpenedAs<Reader>& opened) {
   opened.catalog = io::read_catalog(world, file);
   locally(world, "opening " + file, [&] { opened.reader.emplace(opened.catalog); });
 }
@@ -56,6 +62,14 @@ void check_chain(const Pruning& pruning) {
                 text(pruning.input.catalog.file,
                      ": its layers are no plain chain (see their `inputs`); --method bias takes "
                      "neurons out of chains only"));
+  }
+  for (const io::Layer& layer : pruning.network().layers) {
+    if (pruning.settings.method == PruneMethod::kCompensate && layer.epilogue.bias_where_nonzero) {
+      throw Error(ExitStatus::kBadData,
+                  text(pruning.input.catalog.file, ": layer ", layer.name,
+                       " adds its bias to some sums only (bias_mode nonzero): --method bias "
+                       "--calibrate needs biases that are always added"));
+    }
   }
 }
 
@@ -90,7 +104,7 @@ struct Pruned {
   io::Network network;
   std::vector<LayerOutcome> outcomes;  // against the layers of the input
   std::optional<double> threshold;
-  std::function<DeadNeurons::Left(std::int64_t layer, std::int64_t round)> read;  // local
+  std::function<LayerPiece(std::int64_t layer, std::int64_t round)> read;  // local
 };
 
 // What both ends of a run need; borrowed.
@@ -115,7 +129,7 @@ std::int64_t write_output(const Run& run, const Pruned& made) {
   Progress progress("writing weights", pieces.count(), "pieces");
   for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
     for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
-      const auto left =
+      const LayerPiece left =
           locally(world, "fetching what stays", [&] { return made.read(layer, round); });
       writer.write_layer(layer, left.rows, left.bias);
       progress.done(pieces.number(layer, round) + 1);
@@ -158,6 +172,9 @@ OutputPlan plan_output(const Comm& world, const Options& options, const Pruning&
     if (pruning.has_other()) {
       digests.push_back(io::input_digest(world, pruning.other.catalog));
     }
+    if (pruning.has_batch()) {
+      digests.push_back(io::input_digest(world, pruning.batch.catalog));
+    }
     return digests;
   };
   return plan;
@@ -183,7 +200,8 @@ ExitStatus finish(const Run& run, const Pruned& made) {
                      made.threshold ? nlohmann::json(*made.threshold) : nlohmann::json());
   context.report.add_bytes_read(
       pruning.input.reader->data().bytes_read() +
-      (pruning.has_other() ? pruning.other.reader->data().bytes_read() : 0));
+      (pruning.has_other() ? pruning.other.reader->data().bytes_read() : 0) +
+      (pruning.has_batch() ? pruning.batch.reader->data().bytes_read() : 0));
   const double seconds = now_seconds() - run.start;
   log_info(text("kept ", grouped(totals.kept), " of ", grouped(totals.positions),
                 " weights: sparsity ", rounded(100 * totals.sparsity(), 4), " %, ",
@@ -206,8 +224,20 @@ Pruned take_weights(Context& context, const Pruning& pruning, const Pieces& piec
   made.threshold = threshold_of(pruning, verdicts);
   made.read = [&, outcomes = made.outcomes](std::int64_t layer, std::int64_t round) {
     const Range rows = pieces.rows(layer, round, context.world.rank());
-    return DeadNeurons::Left{candidates.read(layer, round, outcomes[to_size(layer)]),
-                             pruning.input.reader->read_bias(layer, rows)};
+    return LayerPiece{candidates.read(layer, round, outcomes[to_size(layer)]),
+                      pruning.input.reader->read_bias(layer, rows)};
+  };
+  return made;
+}
+
+// The layers on the inputs that samples give them, one after the other.
+Pruned calibrate(CalibratedPruning& calibrated) {
+  calibrated.run();
+  Pruned made;
+  made.network = calibrated.network();
+  made.outcomes = calibrated.outcomes();
+  made.read = [&calibrated](std::int64_t layer, std::int64_t round) {
+    return calibrated.read(layer, round);
   };
   return made;
 }
@@ -234,14 +264,34 @@ Pruned take_dead_neurons(Context& context, const Pruning& pruning, DeadNeurons& 
   return made;
 }
 
+// What samples on their way take of the memory, if there are any.
+std::int64_t bytes_for_samples(const Comm& world, const Pruning& pruning,
+                               std::int64_t memory_bytes) {
+  const std::int64_t bytes =
+      pruning.has_batch() ? CalibratedPruning::bytes(pruning, world.ranks()) : 0;
+  if (bytes > 0 && bytes > memory_bytes - 2 * kProgramBytes) {
+    throw Error(ExitStatus::kDoesNotFit,
+                text("samples, sums over them and a layer's rows need ", spelled_bytes(bytes),
+                     " beside the ", spelled_bytes(2 * kProgramBytes),
+                     " for all else, but --memory-per-rank is ", spelled_bytes(memory_bytes),
+                     "; fewer samples or more ranks would be right"));
+  }
+  return bytes;
+}
+
+}  // namespace
+
 ExitStatus run_prune(Context& context) {
   const Comm& world = context.world;
   const double start = now_seconds();
   Pruning pruning;
   pruning.settings = prune_settings(context.options);
-  open_network(world, context.options.text("network"), pruning.input);
+  open_file(world, context.options.text("network"), pruning.input);
   if (!pruning.settings.file.empty()) {
-    open_network(world, pruning.settings.file, pruning.other);
+    open_file(world, pruning.settings.file, pruning.other);
+  }
+  if (!pruning.settings.batch.empty()) {
+    open_file(world, pruning.settings.batch, pruning.batch);
   }
   const std::int64_t memory_bytes = context.memory_per_rank();
   PieceMemory memory;
@@ -251,7 +301,7 @@ ExitStatus run_prune(Context& context) {
     }
     check_chain(pruning);
     pruning.targets = prune_targets(pruning.settings, pruning.network());
-    memory = plan_pieces(memory_bytes);
+    memory = plan_pieces(memory_bytes - bytes_for_samples(world, pruning, memory_bytes));
     return deal_pieces(world, pruning, memory);
   });
   OutputPlan plan = plan_output(world, context.options, pruning);
@@ -264,64 +314,23 @@ ExitStatus run_prune(Context& context) {
     DeadNeurons dead(world, *pruning.input.reader, pieces, folder_of(plan.path), memory.kept_bytes);
     return finish(run, take_dead_neurons(context, pruning, dead));
   }
+  if (pruning.settings.calibrated()) {
+    CalibratedPruning calibrated(context, pruning, pieces, {}, folder_of(plan.path),
+                                 memory.kept_bytes);
+    return finish(run, calibrate(calibrated));
+  }
   Candidates candidates(pieces, folder_of(plan.path), memory.kept_bytes);
   PruneReading reading(context, pruning, pieces, candidates, memory.group_bytes);
-  return finish(run, take_weights(context, pruning, pieces, reading, candidates));
-}
-
-}  // namespace
-
-Job prune_job() {
-  namespace po = boost::program_options;
-  po::options_description options("prune");
-  const auto word = [](const char* name) { return po::value<std::string>()->value_name(name); };
-  // clang-format off
-  options.add_options()
-      ("network", word("NET")->required(), "network file, of any layout")
-      ("out,o", word("NET2")->required(), "network file to write")
-      ("method", word("M")->required(),
-       "magnitude (the largest stay), threshold (|w| >= t stay), random, l1 and lp (proximal steps: "
-       "what stays shrinks), group (whole rows, columns or blocks), nm (N of every M inputs stay), mask (what has a non-zero in --file "
-       "stays), scores (the largest in --file stay), bias (dead neurons go: what has no inputs left "
-       "is folded into the next biases, what nobody reads is dropped; layers become smaller)")
-      ("sparsity", po::value<double>()->value_name("S"),
-       "share of all rows x columns (or of all groups) that is pruned, 0 to 1; absent weights count "
-       "as pruned")
-      ("keep", po::value<std::int64_t>()->value_name("K"),
-       "number of weights (or groups) that stay: in all, or of each layer or row as --scope says")
-      ("threshold", po::value<double>()->value_name("T"),
-       "what magnitudes are compared with; for l1 and lp the weight of the penalty")
-      ("scope", word("SCOPE")->default_value("global"),
-       "among which weights the largest are looked for: global, layer or row")
-      ("profile", word("PROFILE"),
-       "a sparsity for each layer: uniform, erk (more for layers that are large for their width), or "
-       "list:S0,S1,… with one for each layer")
-      ("exclude", word("RE"), "leave layers alone whose name this extended regular expression finds")
-      ("p", word("P"), "exponent of the penalty of lp: 0, 0.5, 2/3 or 1")
-      ("pattern", word("N:M"), "of nm: N of every M consecutive inputs stay")
-      ("unit", word("UNIT"), "of group: row, column or block:RxC")
-      ("norm", word("NORM")->default_value("2"),
-       "of group: 1 (mean magnitude), 2 (root of the mean square) or inf (largest magnitude)")
-      ("probabilistic", po::bool_switch(),
-       "of random: the larger a weight, the more likely it stays; else all are alike")
-      ("file", word("FILE"), "network file with the masks or scores as weights")
-      ("layout", word("LAYOUT")->default_value("csr"), "of the output: csr or triplets");
-  // clang-format on
-  return {"prune",
-          "take weights away from a network",
-          "prune NET --method M [--sparsity S | --keep K | --threshold T] -o NET2",
-          {"espalier prune net.h5 --method magnitude --sparsity 0.9 -o pruned.h5",
-           "mpirun -n 4 espalier prune net.h5 --method magnitude --sparsity 0.9 --scope layer "
-           "--exclude '^fc3$' --memory-per-rank 512MiB -o pruned.h5",
-           "espalier prune net.h5 --method magnitude --sparsity 0.95 --profile erk -o pruned.h5",
-           "espalier prune net.h5 --method nm --pattern 2:4 -o pruned.h5",
-           "espalier prune net.h5 --method group --unit block:4x4 --sparsity 0.8 -o pruned.h5",
-           "espalier prune pruned.h5 --method bias -o smaller.h5",
-           "espalier prune net.h5 --method lp --p 0.5 --threshold 0.01 -o pruned.h5",
-           "espalier prune net.h5 --method scores --file scores.h5 --keep 100000 -o pruned.h5"},
-          {"network"},
-          options,
-          run_prune};
+  const Pruned masked = take_weights(context, pruning, pieces, reading, candidates);
+  if (!pruning.settings.update) {
+    return finish(run, masked);
+  }
+  const auto mask = [&masked](std::int64_t layer, std::int64_t round) {
+    return masked.read(layer, round).rows;
+  };
+  CalibratedPruning calibrated(context, pruning, pieces, mask, folder_of(plan.path),
+                               memory.kept_bytes);
+  return finish(run, calibrate(calibrated));
 }
 
 }  // namespace espalier::jobs

@@ -1,13 +1,20 @@
 #include "jobs/prune_reading.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "framework/agree.hpp"
 #include "jobs/spelling.hpp"
+#include "kernels/lamp.hpp"
 #include "kernels/prox.hpp"
 
 namespace espalier::jobs {
 namespace {
+
+// Smaller groups are in the cache when they are read again.
+constexpr std::int64_t kWorthSampling = INT64_C(1) << 22;
+// One in so many rows is looked at first.
+constexpr std::int64_t kSampled = 64;
 
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
@@ -17,6 +24,39 @@ double squares_of(const kernels::CsrRows& rows) {
     squares += static_cast<double>(rows.value(k)) * static_cast<double>(rows.value(k));
   }
   return squares;
+}
+
+void count_upper(const KeyedRows& keyed, std::span<std::int64_t> counts) {
+  const kernels::CsrRows& rows = keyed.rows;
+  if (!keyed.keys.empty()) {
+    kernels::count_upper(std::span<const std::uint32_t>(keyed.keys), counts);
+  } else if (rows.iso && rows.nnz() > 0) {
+    counts[kernels::magnitude_key(rows.values[0]) >> 16U] += rows.nnz();
+  } else {
+    kernels::count_upper(std::span<const float>(rows.values), counts);
+  }
+}
+
+// Counts the lower digit of the keys whose upper digit is `upper`.
+void count_lower(const KeyedRows& keyed, std::uint32_t upper, std::span<std::int64_t> lower) {
+  if (!keyed.keys.empty()) {
+    kernels::count_lower(keyed.keys, upper, lower);
+    return;
+  }
+  for (std::int64_t k = 0; k < keyed.rows.nnz(); ++k) {
+    const std::uint32_t key = keyed.key(k);
+    lower[key & 0xFFFFU] += key >> 16U == upper ? 1 : 0;
+  }
+}
+
+void add_magnitudes(const kernels::CsrRows& rows, kernels::LampTally& tally) {
+  if (rows.iso && rows.nnz() > 0) {
+    tally.add(kernels::magnitude_key(rows.values[0]), rows.nnz());
+    return;
+  }
+  for (const float value : rows.values) {
+    tally.add(kernels::magnitude_key(value));
+  }
 }
 
 }  // namespace
@@ -36,12 +76,16 @@ std::vector<LayerVerdict> PruneReading::run() {
   if (pruning_.settings.method == PruneMethod::kGroup) {
     select_groups();
   }
+  if (pruning_.settings.method == PruneMethod::kLamp) {
+    select_lamp(pruning_.targets.groups.front());
+  }
   for (std::size_t g = 0; pruning_.settings.selects() && g < pruning_.targets.groups.size(); ++g) {
     select(static_cast<std::int64_t>(g), pruning_.targets.groups[g]);
   }
   locally(context_.world, "pruning", [&] {
     for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
-      if (pruning_.targets.excluded[to_size(layer)] || !pruning_.settings.selects()) {
+      const bool decided = verdicts_[to_size(layer)].group >= 0;
+      if (!decided) {
         collect(layer, 0);
       }
     }
@@ -55,21 +99,24 @@ void PruneReading::select(std::int64_t number, const PruneGroup& group) {
   const Comm& world = context_.world;
   // A shrinking step takes its cut, the largest magnitude that goes, from those that stay.
   const bool shrinks = pruning_.settings.shrinks();
-  kernels::RadixSelect narrowing(group.keep + (shrinks ? 1 : 0));
-  std::vector<std::int64_t> counts(kernels::kDigitValues, 0);
-  locally(world, "counting weights", [&] { count(group, counts); });
-  sum(counts);
-  narrowing.narrow_upper(counts);
-  std::fill(counts.begin(), counts.end(), 0);
-  locally(world, "selecting weights", [&] {
-    for (const std::int64_t layer : group.layers) {
-      collect(layer, narrowing.settled() ? narrowing.cut().key : narrowing.upper() << 16U,
-              narrowing.upper(), counts);
-    }
-  });
-  if (!narrowing.settled()) {
+  const std::int64_t keep = group.keep + (shrinks ? 1 : 0);
+  kernels::RadixSelect narrowing(keep);
+  if (!select_at_once(group, narrowing, keep)) {
+    std::vector<std::int64_t> counts(kernels::kDigitValues, 0);
+    locally(world, "counting weights", [&] { count(group, counts); });
     sum(counts);
-    narrowing.narrow_lower(counts);
+    narrowing.narrow_upper(counts);
+    std::fill(counts.begin(), counts.end(), 0);
+    locally(world, "selecting weights", [&] {
+      for (const std::int64_t layer : group.layers) {
+        collect(layer, narrowing.settled() ? narrowing.cut().key : narrowing.upper() << 16U,
+                [&](const KeyedRows& found) { count_lower(found, narrowing.upper(), counts); });
+      }
+    });
+    if (!narrowing.settled()) {
+      sum(counts);
+      narrowing.narrow_lower(counts);
+    }
   }
   LayerVerdict verdict{number, narrowing.cut(), {}};
   if (shrinks) {
@@ -80,6 +127,121 @@ void PruneReading::select(std::int64_t number, const PruneGroup& group) {
   }
   for (const std::int64_t layer : group.layers) {
     verdicts_[to_size(layer)] = verdict;
+  }
+}
+
+// The same with one look at the weights: a sample tells from which key on to set them aside. Should
+// fewer be found than are to stay, all are set aside.
+//   returns  false if the group is too small for it
+bool PruneReading::select_at_once(const PruneGroup& group, kernels::RadixSelect& narrowing,
+                                  std::int64_t keep) {
+  std::int64_t positions = 0;
+  for (const std::int64_t layer : group.layers) {
+    const io::MatrixInfo& weight = pruning_.network().layers[to_size(layer)].weight;
+    positions += weight.rows * weight.cols;
+  }
+  if (positions < kWorthSampling) {
+    return false;
+  }
+  std::vector<std::int64_t> counts(kernels::kDigitValues);
+  std::uint32_t least = sampled_least(group, keep);
+  for (bool enough = false; !enough;) {
+    std::fill(counts.begin(), counts.end(), 0);
+    locally(context_.world, "selecting weights", [&] {
+      for (const std::int64_t layer : group.layers) {
+        collect(layer, least, [&](const KeyedRows& found) { count_upper(found, counts); });
+      }
+    });
+    sum(counts);
+    enough = least == 0 || std::accumulate(counts.begin(), counts.end(), INT64_C(0)) > keep;
+    least = enough ? least : 0;
+  }
+  narrowing.narrow_upper(counts);
+  if (!narrowing.settled()) {
+    std::fill(counts.begin(), counts.end(), 0);
+    locally(context_.world, "comparing weights", [&] {
+      for (const std::int64_t layer : group.layers) {
+        candidates_.visit(
+            layer, [&](const KeyedRows& found) { count_lower(found, narrowing.upper(), counts); });
+      }
+    });
+    sum(counts);
+    narrowing.narrow_lower(counts);
+  }
+  return true;
+}
+
+// The key from which on a sample of the rows has, scaled up, an eighth more weights than are to
+// stay; 0 if it has not as many.
+std::uint32_t PruneReading::sampled_least(const PruneGroup& group, std::int64_t keep) {
+  const PhaseTimer timer(context_.times, Phase::kRead);
+  std::vector<std::int64_t> counts(kernels::kDigitValues), scaled(kernels::kDigitValues, 0);
+  locally(context_.world, "sampling weights", [&] {
+    for (const std::int64_t layer : group.layers) {
+      for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
+        const Range mine = pieces_.rows(layer, round, context_.world.rank());
+        // Of pieces with few rows one in several.
+        const std::int64_t step =
+            std::max<std::int64_t>(kSampled / std::max(mine.size(), INT64_C(1)), 1);
+        if (mine.empty() || round % step != 0) {
+          continue;
+        }
+        const std::int64_t rows = (mine.size() - 1) / kSampled + 1;
+        const std::int64_t first = mine.begin + (mine.size() - rows) / 2;
+        std::fill(counts.begin(), counts.end(), 0);
+        source_.count(layer, {first, first + rows}, counts);
+        for (std::size_t digit = 0; digit < counts.size(); ++digit) {
+          scaled[digit] += counts[digit] * step * mine.size() / rows;
+        }
+      }
+    }
+  });
+  sum(scaled);
+  std::int64_t left = keep + keep / 8 + kWorthSampling / 64;
+  for (std::size_t digit = scaled.size(); digit-- > 0;) {
+    left -= scaled[digit];
+    if (left <= 0) {
+      return static_cast<std::uint32_t>(digit) << 16U;
+    }
+  }
+  return 0;
+}
+
+// Finds the cuts of layers that LAMP compares: once through their weights for coarse counts, once
+// more to set aside what may stay; finer counts are taken of that.
+void PruneReading::select_lamp(const PruneGroup& group) {
+  const Comm& world = context_.world;
+  kernels::LampSelect narrowing(group.layers.size(), group.keep);
+  const auto narrow = [&](const char* doing, auto&& count) {
+    for (std::size_t at = 0; at < group.layers.size(); ++at) {
+      kernels::LampTally tally = narrowing.tally(at);
+      locally(world, doing, [&] { count(at, tally); });
+      sum(tally.sums());
+      narrowing.take(at, tally);
+    }
+    narrowing.narrow();
+  };
+  narrow("counting weights", [&](std::size_t at, kernels::LampTally& tally) {
+    const PhaseTimer timer(context_.times, Phase::kRead);
+    for (std::int64_t round = 0; round < pieces_.rounds(group.layers[at]); ++round) {
+      source_.collect(group.layers[at], pieces_.rows(group.layers[at], round, world.rank()), 0,
+                      found_);
+      add_magnitudes(found_.rows, tally);
+      progress_.done(++done_);
+    }
+  });
+  narrow("selecting weights", [&](std::size_t at, kernels::LampTally& tally) {
+    collect(group.layers[at], narrowing.least(at),
+            [&](const KeyedRows& found) { add_magnitudes(found.rows, tally); });
+  });
+  while (!narrowing.settled()) {
+    narrow("comparing weights", [&](std::size_t at, kernels::LampTally& tally) {
+      candidates_.visit(group.layers[at],
+                        [&](const KeyedRows& found) { add_magnitudes(found.rows, tally); });
+    });
+  }
+  for (std::size_t at = 0; at < group.layers.size(); ++at) {
+    verdicts_[to_size(group.layers[at])] = {0, narrowing.cut(at), {}};
   }
 }
 
@@ -128,10 +290,10 @@ void PruneReading::sum(std::span<std::int64_t> counts) const {
 }
 
 // Sets aside the weights of a layer whose key is at least `least`.
-void PruneReading::collect(std::int64_t layer, std::uint32_t least, std::uint32_t upper,
-                           std::span<std::int64_t> lower) {
+void PruneReading::collect(std::int64_t layer, std::uint32_t least,
+                           const std::function<void(const KeyedRows&)>& note) {
   const PhaseTimer timer(context_.times, Phase::kRead);
-  const bool rule = !pruning_.settings.selects() && !pruning_.targets.excluded[to_size(layer)];
+  const bool rule = !note && !pruning_.targets.excluded[to_size(layer)];
   for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
     const Range rows = pieces_.rows(layer, round, context_.world.rank());
     double removed = source_.collect(layer, rows, least, found_);
@@ -144,22 +306,11 @@ void PruneReading::collect(std::int64_t layer, std::uint32_t least, std::uint32_
       }
       removed -= squares_of(found_.rows);
     }
-    if (!lower.empty()) {
-      count_lower(upper, lower);
+    if (note) {
+      note(found_);
     }
     candidates_.append(layer, round, found_, std::max(removed, 0.0));
     progress_.done(++done_);
-  }
-}
-
-void PruneReading::count_lower(std::uint32_t upper, std::span<std::int64_t> lower) const {
-  if (!found_.keys.empty()) {
-    kernels::count_lower(found_.keys, upper, lower);
-    return;
-  }
-  for (std::int64_t k = 0; k < found_.rows.nnz(); ++k) {
-    const std::uint32_t key = found_.key(k);
-    lower[key & 0xFFFFU] += key >> 16U == upper ? 1 : 0;
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -16,7 +17,8 @@
 
 namespace espalier::jobs {
 
-// Reads everything once, or twice where counts decide. Borrows everything.
+// Reads everything once, or twice where counts decide and no sample of the rows has told enough.
+// Borrows everything.
 class PruneReading {
  public:
   // `group_bytes`: what may be kept in memory of groups.
@@ -31,12 +33,15 @@ class PruneReading {
 
  private:
   void select(std::int64_t number, const PruneGroup& group);
+  bool select_at_once(const PruneGroup& group, kernels::RadixSelect& narrowing, std::int64_t keep);
+  std::uint32_t sampled_least(const PruneGroup& group, std::int64_t keep);
   void select_groups();
+  void select_lamp(const PruneGroup& group);
   void count(const PruneGroup& group, std::span<std::int64_t> counts);
   void sum(std::span<std::int64_t> counts) const;
-  void collect(std::int64_t layer, std::uint32_t least, std::uint32_t upper = 0,
-               std::span<std::int64_t> lower = {});
-  void count_lower(std::uint32_t upper, std::span<std::int64_t> lower) const;
+  // `note` looks at what is set aside of each piece.
+  void collect(std::int64_t layer, std::uint32_t least,
+               const std::function<void(const KeyedRows&)>& note = {});
 
   Context& context_;
   const Pruning& pruning_;

@@ -4,26 +4,31 @@
 #include <cstdint>
 #include <optional>
 
+#include "io/batch_file.hpp"
 #include "io/network_file.hpp"
 #include "jobs/prune_settings.hpp"
 #include "jobs/weight_source.hpp"
 
 namespace espalier::jobs {
 
-// An opened network file.
-struct Opened {
+// An opened file.
+template <typename Reader>
+struct OpenedAs {
   io::Catalog catalog;
-  std::optional<io::NetworkReader> reader;
+  std::optional<Reader> reader;
 };
+using Opened = OpenedAs<io::NetworkReader>;
 
 // Everything a run works with. The members borrow from those before them.
 struct Pruning {
   PruneSettings settings;
-  Opened input, other;  // the network; the masks or scores
+  Opened input, other;              // the network; the masks or scores
+  OpenedAs<io::BatchReader> batch;  // samples to calibrate with
   PruneTargets targets;
 
   const io::Network& network() const { return input.reader->network(); }
   bool has_other() const { return other.reader.has_value(); }
+  bool has_batch() const { return batch.reader.has_value(); }
 };
 
 // Which keys decide; empty for magnitudes. Borrows `pruning`.

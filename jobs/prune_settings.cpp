@@ -1,14 +1,11 @@
 #include "jobs/prune_settings.hpp"
 
-#include <regex.h>
-
 #include <algorithm>
 #include <cmath>
 #include <map>
 
 #include "jobs/output_plan.hpp"
 #include "jobs/spelling.hpp"
-#include "kernels/masks.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -18,24 +15,28 @@ using kernels::Penalty;
 // Which options a method takes besides those of all.
 struct MethodRule {
   PruneMethod method;
-  bool amount;     // --sparsity or --keep
-  bool threshold;  // --threshold
-  bool row_scope;
+  bool amount;                      // --sparsity or --keep
+  bool threshold;                   // --threshold
+  std::vector<std::string> scopes;  // the first one is meant if none is given
   std::vector<std::string> own;
 };
 
 const std::map<std::string, MethodRule>& method_rules() {
   static const std::map<std::string, MethodRule> rules = {
-      {"magnitude", {PruneMethod::kMagnitude, true, true, true, {}}},
-      {"threshold", {PruneMethod::kThreshold, false, true, false, {}}},
-      {"random", {PruneMethod::kRandom, true, false, true, {"probabilistic"}}},
-      {"l1", {PruneMethod::kL1, true, true, false, {}}},
-      {"bias", {PruneMethod::kBias, false, false, false, {}}},
-      {"group", {PruneMethod::kGroup, true, true, false, {"unit", "norm"}}},
-      {"lp", {PruneMethod::kLp, true, true, false, {"p"}}},
-      {"nm", {PruneMethod::kNm, false, false, false, {"pattern"}}},
-      {"mask", {PruneMethod::kMask, false, false, false, {"file"}}},
-      {"scores", {PruneMethod::kScores, true, false, true, {"file"}}}};
+      {"magnitude", {PruneMethod::kMagnitude, true, true, {"global", "layer", "row"}, {}}},
+      {"threshold", {PruneMethod::kThreshold, false, true, {"global"}, {}}},
+      {"random",
+       {PruneMethod::kRandom, true, false, {"global", "layer", "row"}, {"probabilistic"}}},
+      {"l1", {PruneMethod::kL1, true, true, {"global", "layer"}, {}}},
+      {"lamp", {PruneMethod::kLamp, true, false, {"global"}, {}}},
+      {"bias", {PruneMethod::kBias, false, false, {"global"}, {}}},
+      {"wanda", {PruneMethod::kWanda, true, false, {"row", "layer"}, {}}},
+      {"sparsegpt", {PruneMethod::kSparseGpt, true, false, {"layer"}, {}}},
+      {"group", {PruneMethod::kGroup, true, true, {"global", "layer"}, {"unit", "norm", "prox"}}},
+      {"lp", {PruneMethod::kLp, true, true, {"global", "layer"}, {"p"}}},
+      {"nm", {PruneMethod::kNm, false, false, {"global"}, {"pattern"}}},
+      {"mask", {PruneMethod::kMask, false, false, {"global"}, {"file"}}},
+      {"scores", {PruneMethod::kScores, true, false, {"global", "layer", "row"}, {"file"}}}};
   return rules;
 }
 
@@ -46,8 +47,14 @@ double sparsity_value(const Options& options, const std::string& name, double va
   return value;
 }
 
-void read_amount(const Options& options, const std::string& method, PruneSettings& settings) {
-  const MethodRule& rule = method_rules().at(method);
+// Dead neurons need no amount; with samples the method takes away whatever varies little.
+const MethodRule& method_rule(const Options& options, const std::string& method) {
+  static const MethodRule compensating = {
+      PruneMethod::kCompensate, true, false, {"layer", "row"}, {}};
+  return method == "bias" && options.given("calibrate") ? compensating : method_rules().at(method);
+}
+
+void read_amount(const Options& options, const MethodRule& rule, PruneSettings& settings) {
   if (options.given("sparsity")) {
     settings.sparsity = sparsity_value(options, "sparsity", options.number("sparsity"));
   }
@@ -83,11 +90,14 @@ void read_profile(const Options& options, PruneSettings& settings) {
     return;
   }
   const std::string spelled = options.text("profile");
-  if (spelled == "uniform" || spelled == "erk") {
-    settings.profile = spelled == "erk" ? PruneProfile::kErk : PruneProfile::kUniform;
+  if (spelled == "uniform" || spelled == "erk" || spelled == "owl") {
+    settings.profile = spelled == "erk"   ? PruneProfile::kErk
+                       : spelled == "owl" ? PruneProfile::kOwl
+                                          : PruneProfile::kUniform;
     return;
   }
-  const std::string wrong = "right is uniform, erk or list:S0,S1,… with a sparsity for each layer";
+  const std::string wrong =
+      "right is uniform, erk, owl or list:S0,S1,… with a sparsity for each layer";
   if (spelled.rfind("list:", 0) != 0) {
     throw options.fault("profile", wrong);
   }
@@ -104,7 +114,10 @@ void read_profile(const Options& options, PruneSettings& settings) {
 }
 
 void read_scope(const Options& options, const MethodRule& rule, PruneSettings& settings) {
-  const std::string scope = options.choice("scope", {"global", "layer", "row"});
+  std::string scope = options.choice("scope", {"global", "layer", "row"});
+  if (!options.given("scope")) {
+    scope = rule.scopes.front();
+  }
   settings.scope = scope == "row"     ? PruneScope::kRow
                    : scope == "layer" ? PruneScope::kLayer
                                       : PruneScope::kGlobal;
@@ -112,8 +125,11 @@ void read_scope(const Options& options, const MethodRule& rule, PruneSettings& s
   if (options.given("scope") && !counted) {
     throw options.fault("scope", "goes with --sparsity and --keep only");
   }
-  if (settings.scope == PruneScope::kRow && !rule.row_scope) {
-    throw options.fault("scope", "this method has no scope row");
+  const auto has = [&](const char* name) {
+    return std::find(rule.scopes.begin(), rule.scopes.end(), name) != rule.scopes.end();
+  };
+  if (!has(scope.c_str())) {
+    throw options.fault("scope", text("does not go with --method ", options.text("method")));
   }
   if (settings.profile == PruneProfile::kNone) {
     return;
@@ -121,8 +137,18 @@ void read_scope(const Options& options, const MethodRule& rule, PruneSettings& s
   if (!counted || settings.keep) {
     throw options.fault("profile", "deals out a sparsity: it goes with --sparsity, or is a list");
   }
+  if (options.given("scope") && settings.scope == PruneScope::kGlobal) {
+    throw options.fault("profile", "goes with --scope layer");
+  }
+  if (settings.scope == PruneScope::kRow && settings.calibrated()) {
+    return;
+  }
   if (options.given("scope") && settings.scope != PruneScope::kLayer) {
     throw options.fault("profile", "goes with --scope layer");
+  }
+  if (!has("layer")) {
+    throw options.fault("profile", text("does not go with --method ", options.text("method"),
+                                        ", which compares weights of all layers"));
   }
   settings.scope = PruneScope::kLayer;
 }
@@ -158,28 +184,75 @@ void read_pattern(const Options& options, PruneSettings& settings) {
 void read_group(const Options& options, PruneSettings& settings) {
   const std::string unit = options.text("unit");
   const std::size_t times = unit.find('x');
-  const auto rows = unit.rfind("block:", 0) == 0 && times != std::string::npos
-                        ? read_integer(unit.substr(6, times - 6))
-                        : std::nullopt;
-  const auto cols = rows ? read_integer(unit.substr(times + 1)) : std::nullopt;
+  const bool block = unit.rfind("block:", 0) == 0 && times != std::string::npos;
+  const std::int64_t rows = block ? read_integer(unit.substr(6, times - 6)).value_or(0) : 0;
+  const std::int64_t cols = block ? read_integer(unit.substr(times + 1)).value_or(0) : 0;
   if (unit == "row") {
     settings.group = {1, 0};
   } else if (unit == "column") {
     settings.group = {0, 1};
-  } else if (rows && cols && *rows >= 1 && *cols >= 1) {
-    settings.group = {*rows, *cols};
+  } else if (rows >= 1 && cols >= 1) {
+    settings.group = {rows, cols};
   } else {
     throw options.fault("unit", "right is row, column or block:RxC, as in block:4x4");
   }
   const std::string norm = options.choice("norm", {"1", "2", "inf"});
+  settings.prox = options.flag("prox");
+  if (settings.prox && norm != "2") {
+    throw options.fault("prox", "goes with --norm 2 only");
+  }
   settings.norm = norm == "1" ? GroupNorm::kOne : norm == "2" ? GroupNorm::kTwo : GroupNorm::kMax;
 }
 
+// --calibrate, and what goes with it only.
+void read_calibration(const Options& options, PruneSettings& settings) {
+  settings.batch = options.given("calibrate") ? options.text("calibrate") : "";
+  settings.update = options.flag("update");
+  settings.rounds = static_cast<int>(options.integer("rounds", 1, 1000));
+  settings.cubic = options.choice("schedule", {"cubic", "linear"}) == "cubic";
+  settings.outlier = options.number("outlier");
+  settings.spread = options.number("spread");
+  const bool owl = settings.profile == PruneProfile::kOwl;
+  if (settings.update && (settings.method == PruneMethod::kBias || settings.shrinks() ||
+                          settings.method == PruneMethod::kCompensate)) {
+    throw options.fault("update", text("does not go with --method ", options.text("method")));
+  }
+  const bool wanted = settings.calibrated() || settings.update;
+  if (wanted && settings.batch.empty()) {
+    throw options.fault(settings.update ? "update" : "method", "needs --calibrate BATCH");
+  }
+  if (!wanted && !settings.batch.empty()) {
+    throw options.fault("calibrate",
+                        text("goes with --method ", options.text("method"), " and --update only"));
+  }
+  if (owl && !settings.calibrated()) {
+    throw options.fault("profile", "owl goes with wanda, sparsegpt and bias --calibrate only");
+  }
+  for (const std::string name : {"outlier", "spread"}) {
+    if (options.given(name) && !owl) {
+      throw options.fault(name, "goes with --profile owl only");
+    }
+    if (!(options.number(name) >= 0)) {
+      throw options.fault(name, "a number from 0 on would be right");
+    }
+  }
+  if (settings.rounds > 1 && (!settings.calibrated() || settings.keep)) {
+    throw options.fault("rounds", "goes with --sparsity of wanda, sparsegpt and bias --calibrate");
+  }
+  if (settings.method == PruneMethod::kSparseGpt && settings.keep) {
+    throw options.fault("keep", "does not go with --method sparsegpt, which takes a share");
+  }
+  if (options.given("schedule") && settings.rounds == 1) {
+    throw options.fault("schedule", "needs --rounds");
+  }
+}
+
 void check_own_options(const Options& options, const MethodRule& rule) {
-  for (const std::string name : {"p", "pattern", "file", "unit", "norm", "probabilistic"}) {
+  for (const std::string name : {"p", "pattern", "file", "unit", "norm", "prox", "probabilistic"}) {
     const bool own = std::find(rule.own.begin(), rule.own.end(), name) != rule.own.end();
-    const bool optional = name == "probabilistic" || name == "norm";
-    const bool set = name == "probabilistic" ? options.flag(name) : options.given(name);
+    const bool is_switch = name == "probabilistic" || name == "prox";
+    const bool optional = is_switch || name == "norm";
+    const bool set = is_switch ? options.flag(name) : options.given(name);
     if (set && !own) {
       throw options.fault(name, text("does not go with --method ", options.text("method")));
     }
@@ -189,91 +262,11 @@ void check_own_options(const Options& options, const MethodRule& rule) {
   }
 }
 
-// Positions of a layer, or its groups.
-std::int64_t competitors(const PruneSettings& settings, const io::MatrixInfo& weight) {
-  const auto parts = [](std::int64_t all, std::int64_t of) {
-    return of == 0 ? 1 : (all - 1) / of + 1;
-  };
-  return settings.method == PruneMethod::kGroup
-             ? parts(weight.rows, settings.group.rows) * parts(weight.cols, settings.group.cols)
-             : weight.rows * weight.cols;
-}
-
-std::int64_t keep_of(const PruneSettings& settings, std::int64_t positions, double sparsity) {
-  return settings.keep ? *settings.keep : kernels::kept_of(positions, sparsity);
-}
-
-// A POSIX extended regular expression.
-class Expression {
- public:
-  explicit Expression(const std::string& spelled) {
-    const int fault = ::regcomp(&compiled_, spelled.c_str(), REG_EXTENDED | REG_NOSUB);
-    if (fault != 0) {
-      char why[128] = {};
-      ::regerror(fault, &compiled_, why, sizeof why);
-      throw Error(ExitStatus::kUsage,
-                  text("--exclude ", spelled, ": is no regular expression: ", why));
-    }
-  }
-  ~Expression() { ::regfree(&compiled_); }
-  Expression(const Expression&) = delete;
-  Expression& operator=(const Expression&) = delete;
-
-  bool finds(const std::string& name) const {
-    return ::regexec(&compiled_, name.c_str(), 0, nullptr, 0) == 0;
-  }
-
- private:
-  regex_t compiled_{};
-};
-
-std::vector<bool> excluded_layers(const std::string& spelled, const io::Network& network) {
-  std::vector<bool> excluded(network.layers.size(), false);
-  if (spelled.empty()) {
-    return excluded;
-  }
-  const Expression expression(spelled);
-  for (std::size_t id = 0; id < excluded.size(); ++id) {
-    excluded[id] = expression.finds(network.layers[id].name);
-  }
-  if (std::find(excluded.begin(), excluded.end(), false) == excluded.end()) {
-    throw Error(ExitStatus::kUsage, text("--exclude ", spelled, ": leaves no layer to prune"));
-  }
-  return excluded;
-}
-
-// The sparsity of each layer under a profile, or one for all.
-std::vector<double> sparsities_of(const PruneSettings& settings, const io::Network& network,
-                                  const std::vector<bool>& excluded) {
-  if (settings.profile == PruneProfile::kList) {
-    if (settings.sparsities.size() != network.layers.size()) {
-      throw Error(ExitStatus::kUsage,
-                  text("--profile lists ", counted(std::ssize(settings.sparsities), "value"),
-                       ", but the network has ", counted(std::ssize(network.layers), "layer")));
-    }
-    return settings.sparsities;
-  }
-  std::vector<double> sparsities(network.layers.size(), settings.sparsity.value_or(0));
-  if (settings.profile == PruneProfile::kErk) {
-    std::vector<kernels::LayerShape> shapes;
-    for (std::size_t id = 0; id < excluded.size(); ++id) {
-      if (!excluded[id]) {
-        shapes.push_back({network.layers[id].weight.rows, network.layers[id].weight.cols});
-      }
-    }
-    const auto densities = kernels::erk_densities(shapes, 1 - settings.sparsity.value_or(0));
-    std::size_t next = 0;
-    for (std::size_t id = 0; id < excluded.size(); ++id) {
-      sparsities[id] = excluded[id] ? 0 : 1 - densities[next++];
-    }
-  }
-  return sparsities;
-}
-
 }  // namespace
 
 bool PruneSettings::counts() const noexcept {
-  return (sparsity || keep || profile == PruneProfile::kList) && scope != PruneScope::kRow;
+  return (sparsity || keep || profile == PruneProfile::kList) && scope != PruneScope::kRow &&
+         !calibrated();
 }
 
 PruneSettings prune_settings(const Options& options) {
@@ -282,13 +275,14 @@ PruneSettings prune_settings(const Options& options) {
     names.push_back(name);
   }
   const std::string method = options.choice("method", names);
-  const MethodRule& rule = method_rules().at(method);
+  const MethodRule& rule = method_rule(options, method);
   PruneSettings settings;
   settings.method = rule.method;
   check_own_options(options, rule);
   read_profile(options, settings);
-  read_amount(options, method, settings);
+  read_amount(options, rule, settings);
   read_scope(options, rule, settings);
+  read_calibration(options, settings);
   if (settings.method == PruneMethod::kLp) {
     settings.penalty = penalty_of(options);
   }
@@ -316,6 +310,19 @@ nlohmann::json canonical_options(const PruneSettings& settings) {
     if (rule.method == settings.method) {
       canonical["method"] = name;
     }
+  }
+  if (settings.method == PruneMethod::kCompensate) {
+    canonical["method"] = "bias";
+  }
+  if (settings.update) {
+    canonical["update"] = true;
+  }
+  if (settings.rounds > 1) {
+    canonical["rounds"] = settings.rounds;
+    canonical["schedule"] = settings.cubic ? "cubic" : "linear";
+  }
+  if (settings.profile == PruneProfile::kOwl) {
+    canonical["profile"] = {{"outlier", settings.outlier}, {"spread", settings.spread}};
   }
   if (settings.sparsity || settings.keep || !settings.sparsities.empty()) {
     canonical["scope"] = settings.scope == PruneScope::kRow     ? "row"
@@ -346,41 +353,15 @@ nlohmann::json canonical_options(const PruneSettings& settings) {
   if (settings.method == PruneMethod::kGroup) {
     canonical["unit"] = {settings.group.rows, settings.group.cols};
     canonical["norm"] = static_cast<int>(settings.norm);
+    if (settings.prox) {
+      canonical["prox"] = true;
+    }
   }
   if (settings.method == PruneMethod::kRandom) {
     canonical["seed"] = settings.seed;
     canonical["probabilistic"] = settings.probabilistic;
   }
   return canonical;
-}
-
-PruneTargets prune_targets(const PruneSettings& settings, const io::Network& network) {
-  PruneTargets targets;
-  targets.excluded = excluded_layers(settings.exclude, network);
-  if (!settings.counts()) {
-    return targets;
-  }
-  const auto sparsities = sparsities_of(settings, network, targets.excluded);
-  PruneGroup all;
-  std::int64_t positions = 0;
-  for (std::size_t id = 0; id < network.layers.size(); ++id) {
-    if (targets.excluded[id]) {
-      continue;
-    }
-    const io::MatrixInfo& weight = network.layers[id].weight;
-    const auto layer = static_cast<std::int64_t>(id);
-    const std::int64_t here = competitors(settings, weight);
-    positions += here;
-    all.layers.push_back(layer);
-    if (settings.scope == PruneScope::kLayer) {
-      targets.groups.push_back({{layer}, keep_of(settings, here, sparsities[id])});
-    }
-  }
-  if (settings.scope == PruneScope::kGlobal) {
-    all.keep = keep_of(settings, positions, settings.sparsity.value_or(0));
-    targets.groups.push_back(std::move(all));
-  }
-  return targets;
 }
 
 }  // namespace espalier::jobs

@@ -23,11 +23,15 @@ enum class PruneMethod {
   kMask,
   kScores,
   kGroup,
-  kBias
+  kBias,
+  kLamp,
+  kWanda,
+  kSparseGpt,
+  kCompensate  // bias with --calibrate
 };
 // Among which weights the largest are looked for.
 enum class PruneScope { kGlobal, kLayer, kRow };
-enum class PruneProfile { kNone, kUniform, kErk, kList };
+enum class PruneProfile { kNone, kUniform, kErk, kOwl, kList };
 
 // Which weights stay or go together: blocks of rows x cols positions; 0 stands for all of a layer.
 struct GroupShape {
@@ -51,20 +55,32 @@ struct PruneSettings {
   std::uint64_t seed = 0;
   GroupShape group;
   GroupNorm norm = GroupNorm::kTwo;
+  bool prox = false;    // groups that stay shrink
   std::string exclude;  // a regular expression, empty for none
   std::string file;     // of masks or scores
+  std::string batch;    // to calibrate with
+  bool update = false;  // least squares for the weights that stay
+  int rounds = 1;
+  bool cubic = true;                  // how sparsity grows over the rounds; else linear
+  double outlier = 5, spread = 0.08;  // of the profile owl
   io::MatrixFormat layout = io::MatrixFormat::kCsr;
 
   bool shrinks() const noexcept { return method == PruneMethod::kL1 || method == PruneMethod::kLp; }
+  // Whether the inputs of layers decide on weights.
+  bool calibrated() const noexcept {
+    return method == PruneMethod::kWanda || method == PruneMethod::kSparseGpt ||
+           method == PruneMethod::kCompensate;
+  }
   // Whether weights or groups of different rows compete, so that counts decide.
   bool counts() const noexcept;
-  // The same for weights.
-  bool selects() const noexcept { return counts() && method != PruneMethod::kGroup; }
+  // The same for weights by their keys.
+  bool selects() const noexcept {
+    return counts() && method != PruneMethod::kGroup && method != PruneMethod::kLamp;
+  }
 };
 
 //   throws   SharedError(kUsage, kBadConfig) naming the option, if it is malformed, missing, or
-//   goes
-//            against the method
+//            goes against the method
 PruneSettings prune_settings(const Options& options);
 // What of it matters for the result; the file counts by its content, as an input.
 nlohmann::json canonical_options(const PruneSettings& settings);
@@ -76,6 +92,7 @@ struct PruneGroup {
 };
 struct PruneTargets {
   std::vector<bool> excluded;      // by layer: carried over as they are
+  std::vector<double> sparsities;  // by layer, of those that are pruned by sparsity
   std::vector<PruneGroup> groups;  // none if each row decides alone
 };
 

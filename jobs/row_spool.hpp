@@ -12,6 +12,12 @@
 
 namespace espalier::jobs {
 
+// Rows of a layer with their biases, as NetworkWriter takes them.
+struct LayerPiece {
+  kernels::CsrRows rows;
+  std::vector<float> bias;
+};
+
 // Pieces of rows in a side file, read back in the order they were put in or any other.
 //   where    local
 //   throws   Error as io::SideFile

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from support import ProgramTest, main
-from test_prune import describe, read_network, write_network
+from pruning import describe, read_network, write_network
 
 SAMPLES, WIDTHS = 150, (20, 30, 25, 6)
 ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, "identity": lambda x: x,
