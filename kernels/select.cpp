@@ -1,6 +1,8 @@
 // Compiled once for each target: the lines up to HWY_ONCE are included again by foreach_target.h.
 #include "kernels/select.hpp"
 
+#include "kernels/kept_first.hpp"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/select.cpp"
 #include <hwy/foreach_target.h>
@@ -29,13 +31,21 @@ int64_t collect(const float* row, size_t cols, uint32_t least, uint32_t* indices
     const auto weights = hn::LoadU(d, row + i);
     const auto keys = hn::ShiftLeft<1>(hn::BitCast(du, weights));
     const auto keep = hn::Gt(keys, below);
-    if (!hn::AllFalse(du, keep)) {
-      // Compressed in registers, stored whole: stores under a mask cost many times as much on some
-      // machines. No more is written than has been read.
-      hn::StoreU(hn::Compress(columns, keep), du, indices + found);
-      hn::StoreU(hn::Compress(weights, hn::RebindMask(d, keep)), d, values + found);
-      found += hn::CountTrue(du, keep);
-    }
+    // Moved together in registers and stored whole: stores under a mask cost many times as much on
+    // some machines. No more is written than has been read.
+#if HWY_TARGET == HWY_AVX2
+    // The library's own table is copied to the stack for each use.
+    uint8_t bits[8];
+    hn::StoreMaskBits(du, keep, bits);
+    const hn::Rebind<uint8_t, decltype(du)> bytes;
+    const auto order = hn::PromoteTo(du, hn::LoadU(bytes, kKeptFirst.of[bits[0]]));
+    hn::StoreU(hn::TableLookupLanes(columns, hn::IndicesFromVec(du, order)), du, indices + found);
+    hn::StoreU(hn::TableLookupLanes(weights, hn::IndicesFromVec(d, order)), d, values + found);
+#else
+    hn::StoreU(hn::Compress(columns, keep), du, indices + found);
+    hn::StoreU(hn::Compress(weights, hn::RebindMask(d, keep)), d, values + found);
+#endif
+    found += hn::CountTrue(du, keep);
     const auto rest = hn::IfThenZeroElse(hn::RebindMask(d, keep), weights);
     squared = hn::MulAdd(rest, rest, squared);
     columns = hn::Add(columns, step);
