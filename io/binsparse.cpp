@@ -19,6 +19,23 @@ constexpr std::int64_t kMaxSide = std::int64_t{1} << 32;
 // Deflate cannot shrink by more than about 1:1032, so larger claims cannot be true.
 constexpr std::int64_t kMaxInflation = 1100;
 
+// Filters as triplets: (output channel, input channel, filter), a sparse level over a dense one.
+const json& filters_format() {
+  static const json format = json::parse(R"({"custom": {"level":
+      {"level_desc": "sparse", "rank": 2, "level":
+      {"level_desc": "dense", "rank": 2, "level": {"level_desc": "element"}}}}})");
+  return format;
+}
+
+// The same with its axes in order said aloud.
+json without_transpose(json format) {
+  if (format.is_object() && format.contains("custom") && format["custom"].is_object() &&
+      format["custom"].value("transpose", json()) == json({0, 1, 2, 3})) {
+    format["custom"].erase("transpose");
+  }
+  return format;
+}
+
 // Reads one group's descriptor; every complaint names file and group.
 class Parser {
  public:
@@ -85,8 +102,11 @@ class Parser {
 
   MatrixFormat parse_format() const {
     const auto format = descriptor_.find("format");
+    if (format != descriptor_.end() && without_transpose(*format) == filters_format()) {
+      return MatrixFormat::kFilters;
+    }
     require(format != descriptor_.end() && format->is_string(),
-            "the descriptor has no text key format");
+            "the descriptor has no key format with a name, or that of filters");
     const auto& spelled = format->get_ref<const std::string&>();
     constexpr std::array<std::pair<std::string_view, MatrixFormat>, 6> kKnown = {{
         {"CSR", MatrixFormat::kCsr},
@@ -123,12 +143,23 @@ class Parser {
   }
 
   void parse_shape(MatrixInfo& matrix) const {
-    const std::size_t rank = matrix.format == MatrixFormat::kDvec ? 1 : 2;
+    const bool filters = matrix.format == MatrixFormat::kFilters;
+    const std::size_t rank = matrix.format == MatrixFormat::kDvec ? 1 : filters ? 4 : 2;
     const auto shape = descriptor_.find("shape");
     require(shape != descriptor_.end() && shape->is_array() && shape->size() == rank,
             "the descriptor's shape is no list of ", rank, " numbers");
     matrix.rows = checked(shape->at(0), "shape");
-    matrix.cols = rank == 2 ? checked(shape->at(1), "shape") : 1;
+    matrix.cols = rank >= 2 ? checked(shape->at(1), "shape") : 1;
+    if (filters) {
+      matrix.filter_height = checked(shape->at(2), "shape");
+      matrix.filter_width = checked(shape->at(3), "shape");
+      for (const std::int64_t side : {matrix.filter_height, matrix.filter_width}) {
+        require(side > 0 && side <= kMaxSide, "its filters are ", matrix.filter_height, " x ",
+                matrix.filter_width);
+        require(matrix.cols <= kMaxSide / side, "has more than ", kMaxSide, " columns");
+        matrix.cols *= side;
+      }
+    }
     require(matrix.rows < std::numeric_limits<std::int64_t>::max(), "has ", matrix.rows, " rows");
     require(matrix.cols <= kMaxSide, "is ", matrix.cols, " wide, at most ", kMaxSide,
             " columns are supported");
@@ -149,11 +180,15 @@ class Parser {
 
   void check_counts(const MatrixInfo& matrix) const {
     const bool dense = matrix.format == MatrixFormat::kDmat;
-    require(!dense || !matrix.iso,
-            "is a DMAT of one value for all; such a matrix is not supported");
+    const bool filters = matrix.format == MatrixFormat::kFilters;
+    require((!dense && !filters) || !matrix.iso, "is a ", to_string(matrix.format),
+            " of one value for all; such a matrix is not supported");
+    require(matrix.stored % matrix.values_per_index() == 0, "has ", matrix.stored,
+            " stored values, no multiple of ", matrix.values_per_index(), " a filter");
     // The size of these is not bound to the size of the file.
-    require((matrix.format != MatrixFormat::kCoo && !matrix.iso) || matrix.rows <= kMaxSide, "has ",
-            matrix.rows, " rows, at most ", kMaxSide, " are supported");
+    const bool triplets = matrix.format == MatrixFormat::kCoo || filters;
+    require((!triplets && !matrix.iso) || matrix.rows <= kMaxSide, "has ", matrix.rows,
+            " rows, at most ", kMaxSide, " are supported");
     // More than rows x cols values cannot be, said without the product that could overflow.
     const bool within =
         matrix.stored == 0 || (matrix.cols > 0 && (matrix.stored - 1) / matrix.cols < matrix.rows);
@@ -174,11 +209,14 @@ class Parser {
     if (csr) {
       check_dataset("pointers_to_1", matrix.rows + 1, false);
     }
-    if (matrix.format == MatrixFormat::kCoo) {
-      check_dataset("indices_0", matrix.stored, false);
+    const bool triplets =
+        matrix.format == MatrixFormat::kCoo || matrix.format == MatrixFormat::kFilters;
+    const std::int64_t indices = matrix.stored / matrix.values_per_index();
+    if (triplets) {
+      check_dataset("indices_0", indices, false);
     }
-    if (csr || matrix.format == MatrixFormat::kCoo) {
-      check_dataset("indices_1", matrix.stored, false);
+    if (csr || triplets) {
+      check_dataset("indices_1", indices, false);
     }
     check_values(matrix);
   }
@@ -233,6 +271,8 @@ std::string to_string(MatrixFormat format) {
       return "COO";
     case MatrixFormat::kDmat:
       return "DMAT";
+    case MatrixFormat::kFilters:
+      return "filters";
     case MatrixFormat::kDvec:
       break;
   }
@@ -247,12 +287,17 @@ std::string make_descriptor(const MatrixInfo& matrix,
     types[name] = matrix.iso && name == "values" ? "iso[" + spelled + "]" : spelled;
   }
   json shape = {matrix.rows};
-  if (matrix.format != MatrixFormat::kDvec) {
+  json format = to_string(matrix.format);
+  if (matrix.format == MatrixFormat::kFilters) {
+    format = filters_format();
+    shape = {matrix.rows, matrix.cols / matrix.values_per_index(), matrix.filter_height,
+             matrix.filter_width};
+  } else if (matrix.format != MatrixFormat::kDvec) {
     shape.push_back(matrix.cols);
   }
   return json{{"binsparse",
                {{"version", "0.1"},
-                {"format", to_string(matrix.format)},
+                {"format", format},
                 {"shape", shape},
                 {"number_of_stored_values", matrix.stored},
                 {"data_types", types}}}}

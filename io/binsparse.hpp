@@ -10,7 +10,7 @@
 
 namespace espalier::io {
 
-enum class MatrixFormat { kCsr, kCoo, kDmat, kDvec };
+enum class MatrixFormat { kCsr, kCoo, kDmat, kDvec, kFilters };
 
 struct MatrixInfo {
   std::string group;  // its path in the file
@@ -19,9 +19,14 @@ struct MatrixInfo {
   std::int64_t cols = 1;
   std::int64_t stored = 0;  // number_of_stored_values
   bool iso = false;         // `values` holds one value for all
+  // Of kFilters: rows are output channels, columns (input channel, y, x) of filters of this size.
+  std::int64_t filter_height = 1, filter_width = 1;
+
+  // Stored values that share their indices: those of a filter.
+  std::int64_t values_per_index() const noexcept { return filter_height * filter_width; }
 };
 
-std::string to_string(MatrixFormat format);  // "CSR", "COO", "DMAT", "DVEC"
+std::string to_string(MatrixFormat format);  // "CSR", "COO", "DMAT", "DVEC", "filters"
 
 // The JSON text of the group's attribute `binsparse`; data types by dataset name.
 std::string make_descriptor(const MatrixInfo& matrix,

@@ -11,28 +11,33 @@
 
 namespace espalier::io {
 
-// Number of stored values in rows < row; rows * cols for DMAT.
+// Number of stored values in rows < row; rows * cols for DMAT, whole filters for kFilters.
 //   cost     CSR: one small read; COO: O(log nnz) small reads
 std::int64_t nnz_before(const DataFile& file, const MatrixInfo& matrix, std::int64_t row);
 
-// The rows of `range`, whatever the format; zeros of a dense matrix are left out. The result is
-// checked: pointers, order and range of indices, duplicates, finite values. Whoever reads many
-// layers gives back the rows that are done with: their memory is used again, which saves more time
-// than the reading takes.
+// The rows of `range`, whatever the format; zeros of a dense matrix and of filters are left out.
+// The result is checked: pointers, order and range of indices, duplicates, finite values. Whoever
+// reads many layers gives back the rows that are done with: their memory is used again, which saves
+// more time than the reading takes.
 //   where    local, independent
 //   throws   Error(kBadData) naming file, group, row and what is wrong there
 kernels::CsrRows read_rows(const DataFile& file, const MatrixInfo& matrix, Range range,
                            kernels::CsrRows reuse = {});
 
+// How many values the matrix's format stores of these rows: for kFilters those of all filters that
+// are not all zero.
+std::int64_t stored_values(const MatrixInfo& matrix, const kernels::CsrRows& rows);
+
 // Plans a matrix in `file` (borrowed) and later writes it.
 class MatrixWriter {
  public:
-  // CSR, COO or DMAT. Narrowest index types; values float32, or of an integer type if all values
-  // are such integers.
+  // CSR, COO, DMAT or filters. Narrowest index types; values float32, or of an integer type if all
+  // values are such integers.
   //   where    local, the same on every rank, before StagedFile::create
   MatrixWriter(StagedFile& file, const MatrixInfo& matrix, ElementType value_type = kFloat32);
 
-  // Writes this rank's rows; `before` is the nnz in all rows before rows.first_row. A rank without
+  // Writes this rank's rows; `before` is the sum of stored_values of all rows before
+  // rows.first_row. A rank without
   // rows passes an empty one. Rows come from a rank in ascending order. rows.iso or not must
   // only be consistent with the values when the matrix is iso (all equal to `values[0]`).
   // DMAT takes sparse rows, stores the zeros and needs no `before`.
@@ -46,6 +51,7 @@ class MatrixWriter {
   void write_indices(const kernels::CsrRows& rows, std::int64_t before);
   void write_values(const kernels::CsrRows& rows, std::int64_t before);
   void write_dense(const kernels::CsrRows& rows);
+  void write_filters(const kernels::CsrRows& rows, std::int64_t before);
 
   StagedFile* file_;
   MatrixInfo matrix_;

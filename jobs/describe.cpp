@@ -5,6 +5,7 @@
 #include "io/checksum.hpp"
 #include "io/file_kind.hpp"
 #include "io/network_file.hpp"
+#include "io/network_window.hpp"
 #include "io/result_file.hpp"
 
 namespace espalier::jobs {
@@ -70,11 +71,34 @@ std::string bias_word(io::BiasKind kind) {
   return kind == io::BiasKind::kNone ? "none" : kind == io::BiasKind::kIso ? "iso" : "full";
 }
 
+// Null for plain connections.
+Json describe_window(const io::Layer& layer) {
+  if (layer.kind == io::LayerKind::kConnections) {
+    return nullptr;
+  }
+  const kernels::Window& window = layer.window;
+  Json out;
+  out["input_shape"] = {window.channels, window.y.inputs, window.x.inputs};
+  out["output_shape"] = {window.out_channels, window.y.outputs(), window.x.outputs()};
+  out["kernel"] = {window.y.kernel, window.x.kernel};
+  out["strides"] = {window.y.stride, window.x.stride};
+  out["padding"] = {window.y.pad_begin, window.x.pad_begin, window.y.pad_end, window.x.pad_end};
+  out["dilation"] = {window.y.dilation, window.x.dilation};
+  out["groups"] = layer.kind == io::LayerKind::kConvolution ? window.groups : 1;
+  return out;
+}
+
 Json describe_layer(const io::Catalog& catalog, const io::Layer& layer, std::int64_t index) {
   Json out;
   out["layer"] = index;
   out["name"] = layer.name;
+  out["kind"] = io::to_string(layer.kind);
   out.update(describe_matrix(catalog, layer.weight));
+  if (!layer.has_weights()) {
+    out["format"] = "none";
+  }
+  out["edges"] = layer.edges();
+  out["window"] = describe_window(layer);
   out["activation"] = io::to_string(layer.epilogue.activation);
   using kernels::Activation;
   const bool has_alpha = layer.epilogue.activation == Activation::kLeakyRelu ||
@@ -116,6 +140,7 @@ void describe_network(const io::Catalog& catalog, Json& out) {
   out["inputs"] = network.inputs();
   out["outputs"] = network.outputs();
   out["nnz"] = network.nnz();
+  out["edges"] = network.edges();
   out["density"] = density(static_cast<double>(network.nnz()), all);
   out["bytes"] = bytes;
   out["dense_bytes"] = bytes_of(all, sizeof(float));

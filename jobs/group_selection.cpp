@@ -32,7 +32,11 @@ GroupSelection::GroupSelection(const PruneSettings& settings, const PruneTargets
       groups_(network.layers.size(), -1) {}
 
 std::int64_t GroupSelection::block_cols(std::int64_t layer) const {
-  const std::int64_t cols = network_.layers[to_size(layer)].weight.cols;
+  const io::Layer& of = network_.layers[to_size(layer)];
+  const std::int64_t cols = of.weight.cols;
+  if (settings_.group.filters && of.kind == io::LayerKind::kConvolution) {
+    return of.window.taps();
+  }
   return settings_.group.cols == 0 ? cols : std::min(settings_.group.cols, cols);
 }
 

@@ -191,7 +191,7 @@ double run_waves(Context& context, const io::BatchReader& batch, const UnitPlan&
 
 struct Totals {
   double seconds = 0, peak = 0;
-  std::int64_t samples = 0, alive = 0, nnz = 0;
+  std::int64_t samples = 0, alive = 0, edges = 0;
   std::int64_t computed = 0;  // samples of this run; earlier ones may have done the others
 };
 
@@ -211,7 +211,7 @@ void fill_report(Context& context, const io::Network& network, const ShardedNetw
                                     {"edges_computed", layer_edges},
                                     {"seconds", layer_seconds}});
   }
-  const auto nominal = totals.computed * totals.nnz;
+  const auto nominal = totals.computed * totals.edges;
   const double seconds = std::max(totals.seconds, 1e-9);
   report.set("samples", totals.samples);
   report.set("alive", totals.alive);
@@ -279,7 +279,7 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   Outcome outcome(grid, sharded, wanted, run.record());
   Totals totals;
   totals.samples = samples;
-  totals.nnz = network.network().nnz();
+  totals.edges = network.network().edges();
   for (const Range& range : run.left()) {
     totals.computed += range.size();
   }

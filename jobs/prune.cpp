@@ -9,6 +9,7 @@
 #include "framework/log.hpp"
 #include "io/batch_file.hpp"
 #include "io/checksum.hpp"
+#include "io/network_window.hpp"
 #include "jobs/calibrated_pruning.hpp"
 #include "jobs/candidates.hpp"
 #include "jobs/dead_neurons.hpp"
@@ -70,6 +71,15 @@ void check_chain(const Pruning& pruning) {
                        " adds its bias to some sums only (bias_mode nonzero): --method bias "
                        "--calibrate needs biases that are always added"));
     }
+    const bool connections_only = pruning.settings.method == PruneMethod::kBias ||
+                                  pruning.settings.calibrated() || pruning.settings.update;
+    if (connections_only && layer.kind != io::LayerKind::kConnections) {
+      throw Error(
+          ExitStatus::kBadData,
+          text(pruning.input.catalog.file, ": layer ", layer.name, " is of kind ",
+               io::to_string(layer.kind),
+               "; --method bias, --calibrate and --update work on layers of connections only"));
+    }
   }
 }
 
@@ -116,6 +126,31 @@ struct Run {
   double start;  // in seconds
 };
 
+// Convolutions are stored as filters: as many as have a weight left.
+io::Network with_filters(const Run& run, const Pruned& made) {
+  io::Network network = made.network;
+  for (std::size_t id = 0; id < network.layers.size(); ++id) {
+    io::Layer& layer = network.layers[id];
+    if (layer.kind != io::LayerKind::kConvolution) {
+      continue;
+    }
+    layer.weight.format = io::MatrixFormat::kFilters;
+    layer.weight.filter_height = layer.window.y.kernel;
+    layer.weight.filter_width = layer.window.x.kernel;
+    layer.weight.iso = false;
+    const std::int64_t stored = locally(run.context.world, "counting filters", [&] {
+      const auto number = static_cast<std::int64_t>(id);
+      std::int64_t mine = 0;
+      for (std::int64_t round = 0; round < run.pieces.rounds(number); ++round) {
+        mine += io::stored_values(layer.weight, made.read(number, round).rows);
+      }
+      return mine;
+    });
+    layer.weight.stored = run.context.world.sum(stored);
+  }
+  return network;
+}
+
 // The writing half of a run.
 //   returns  bytes written by this rank
 std::int64_t write_output(const Run& run, const Pruned& made) {
@@ -123,7 +158,7 @@ std::int64_t write_output(const Run& run, const Pruned& made) {
   const Pieces& pieces = run.pieces;
   const PhaseTimer timer(context.times, Phase::kWrite);
   const Comm& world = context.world;
-  io::NetworkWriter writer(world, run.plan.path, made.network, run.plan.provenance,
+  io::NetworkWriter writer(world, run.plan.path, with_filters(run, made), run.plan.provenance,
                            context.output_options());
   copy_scalings(world, *run.pruning.input.reader, writer);
   Progress progress("writing weights", pieces.count(), "pieces");

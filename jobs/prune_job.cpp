@@ -16,7 +16,7 @@ Job prune_job() {
       ("out,o", word("NET2")->required(), "network file to write")
       ("method", word("M")->required(),
        "magnitude (the largest stay), lamp (the same, weighed against the larger ones of each layer), threshold (|w| >= t stay), random, l1 and lp (proximal steps: "
-       "what stays shrinks), group (whole rows, columns or blocks), nm (N of every M inputs stay), mask (what has a non-zero in --file "
+       "what stays shrinks), group (whole rows, columns, blocks or filters), nm (N of every M inputs stay), mask (what has a non-zero in --file "
        "stays), scores (the largest in --file stay), bias (dead neurons go: what has no inputs left "
        "is folded into the next biases, what nobody reads is dropped; layers become smaller). With "
        "--calibrate: wanda (|w| times the norm of its input), sparsegpt (later weights make up for "
@@ -47,7 +47,8 @@ Job prune_job() {
       ("exclude", word("RE"), "leave layers alone whose name this extended regular expression finds")
       ("p", word("P"), "exponent of the penalty of lp: 0, 0.5, 2/3 or 1")
       ("pattern", word("N:M"), "of nm: N of every M consecutive inputs stay")
-      ("unit", word("UNIT"), "of group: row, column or block:RxC")
+      ("unit", word("UNIT"), "of group: row (of a convolution an output channel), column, block:RxC, or filter (of "
+       "convolutions only)")
       ("norm", word("NORM")->default_value("2"),
        "of group: 1 (mean magnitude), 2 (root of the mean square) or inf (largest magnitude)")
       ("prox", po::bool_switch(),
@@ -67,6 +68,8 @@ Job prune_job() {
            "espalier prune net.h5 --method magnitude --sparsity 0.95 --profile erk -o pruned.h5",
            "espalier prune net.h5 --method nm --pattern 2:4 -o pruned.h5",
            "espalier prune net.h5 --method group --unit block:4x4 --sparsity 0.8 -o pruned.h5",
+           "espalier prune lenet.h5 --method group --unit filter --sparsity 0.5 --scope layer -o "
+           "pruned.h5",
            "espalier prune pruned.h5 --method bias -o smaller.h5",
            "espalier prune net.h5 --method lamp --sparsity 0.9 -o pruned.h5",
            "espalier prune net.h5 --method wanda --calibrate batch.h5 --sparsity 0.9 -o pruned.h5",

@@ -30,22 +30,24 @@ ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, 
   std::vector<float> bias;
   {
     const PhaseTimer timer(times, Phase::kRead);
-    mine.bounds = shards == 1 ? std::vector<std::int64_t>{0, layer.weight.rows}
-                              : split_by_nnz(layer.weight.rows, shards, [&](std::int64_t row) {
-                                  return reader.nnz_before(id, row);
+    mine.bounds = shards == 1 ? std::vector<std::int64_t>{0, layer.outputs()}
+                              : split_by_nnz(layer.outputs(), shards, [&](std::int64_t neuron) {
+                                  return reader.connections_before(id, neuron);
                                 });
     const auto shard = static_cast<std::size_t>(grid.row_shard());
     mine.rows = {mine.bounds[shard], mine.bounds[shard + 1]};
-    rows = reader.read_rows(id, mine.rows, std::move(rows));
-    bias = reader.read_bias(id, mine.rows);
+    rows = reader.read_connections(id, mine.rows, std::move(rows));
+    bias = reader.read_neuron_bias(id, mine.rows);
   }
   const PhaseTimer timer(times, Phase::kPack);
+  const kernels::PackForm form = {.maximum = layer.kind == io::LayerKind::kMaxPool};
   if (shards == 1) {
-    mine.packed = kernels::pack_layer(rows, all_inputs(layer.weight.cols), bias, layer.epilogue);
+    mine.packed = kernels::pack_layer(rows, all_inputs(layer.width()), bias, layer.epilogue, form);
   } else {
     mine.inputs = kernels::used_inputs(rows);
-    mine.packed = kernels::pack_layer(rows, mine.inputs, bias, layer.epilogue);
+    mine.packed = kernels::pack_layer(rows, mine.inputs, bias, layer.epilogue, form);
   }
+  mine.edges = layer.has_weights() ? mine.packed.nnz() : 0;
   return mine;
 }
 

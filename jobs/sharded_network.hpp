@@ -21,6 +21,7 @@ struct Halo {
 
 struct ShardLayer {
   kernels::PackedLayer packed;
+  std::int64_t edges = 0;             // multiply-adds of a sample: none for pooling and flatten
   Range rows;                         // global rows of this shard
   std::vector<std::int64_t> bounds;   // rows of all shards: row_shards + 1
   std::vector<std::uint32_t> inputs;  // global inputs in local order; empty: all, in order

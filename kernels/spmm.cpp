@@ -40,7 +40,9 @@ void finish_rows(float* panel, int64_t rows, const EpilogueArgs& e) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <limits>
 
 namespace espalier::kernels {
@@ -66,11 +68,41 @@ EpilogueArgs epilogue_args(const Epilogue& epilogue, std::span<const float> bias
   return args;
 }
 
+constexpr std::uint32_t kMagnitude = 0x7FFFFFFFU;  // -0.0 counts as zero
+
+// Bound by the panel's way through the caches: plain loops serve.
+void take_maxima(const PackedLayer& layer, const float* in, float* out, std::int64_t row_begin,
+                 std::int64_t row_end, std::uint32_t* alive_bits) {
+  const MaximumRows& rows = layer.maxima();
+  for (std::int64_t row = row_begin; row < row_end; ++row) {
+    float* const largest = out + row * kPanelWidth;
+    const auto begin = rows.pointers[static_cast<std::size_t>(row)];
+    const auto end = rows.pointers[static_cast<std::size_t>(row) + 1];
+    std::fill_n(largest, kPanelWidth,
+                begin == end ? 0.0F : -std::numeric_limits<float>::infinity());
+    for (std::int64_t k = begin; k < end; ++k) {
+      const float* const x =
+          in + std::int64_t{rows.indices[static_cast<std::size_t>(k)]} * kPanelWidth;
+      for (int s = 0; s < kPanelWidth; ++s) {
+        // Not "<": a NaN replaces a number and stays.
+        largest[s] = x[s] <= largest[s] || largest[s] != largest[s] ? largest[s] : x[s];
+      }
+    }
+    apply_epilogue(largest, 1, {}, layer.epilogue());
+    for (int s = 0; s < kPanelWidth; ++s) {
+      alive_bits[s] |= std::bit_cast<std::uint32_t>(largest[s]) & kMagnitude;
+    }
+  }
+}
+
 }  // namespace
 
 void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t row_begin,
           std::int64_t row_end, std::uint32_t* alive_bits) {
-  constexpr std::uint32_t kMagnitude = 0x7FFFFFFFU;  // -0.0 counts as zero
+  if (!layer.maxima().pointers.empty()) {
+    take_maxima(layer, in, out, row_begin, row_end, alive_bits);
+    return;
+  }
   std::array<std::uint32_t, kPanelWidth> bits{};
   const TiledRows& tiled = layer.tiled();
   SpmmArgs args;
