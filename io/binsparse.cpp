@@ -106,7 +106,7 @@ class Parser {
       return MatrixFormat::kFilters;
     }
     require(format != descriptor_.end() && format->is_string(),
-            "the descriptor has no key format with a name, or that of filters");
+            "the descriptor has no text key format, nor that of filters");
     const auto& spelled = format->get_ref<const std::string&>();
     constexpr std::array<std::pair<std::string_view, MatrixFormat>, 6> kKnown = {{
         {"CSR", MatrixFormat::kCsr},

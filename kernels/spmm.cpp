@@ -18,7 +18,33 @@ HWY_BEFORE_NAMESPACE();
 namespace espalier::kernels {
 namespace HWY_NAMESPACE {
 
+// The largest input of each row, 0 where there is none; a NaN replaces a number and stays.
+void take_maxima(const SpmmArgs& a) {
+  const Tag d;
+  for (int64_t row = a.row_begin; row < a.row_end; ++row) {
+    const int64_t begin = a.maxima_pointers[row], end = a.maxima_pointers[row + 1];
+    float* const out = a.out + row * kPanelWidth;
+    for (size_t i = 0; i < kPanelWidth; i += hn::Lanes(d)) {
+      const auto input = [&](int64_t k) HWY_ATTR {
+        return hn::Load(d, a.in + size_t{a.maxima_indices[k]} * kPanelWidth + i);
+      };
+      auto most = begin == end ? hn::Zero(d) : input(begin);
+      for (int64_t k = begin + 1; k < end; ++k) {
+        const auto x = input(k);
+        most = hn::IfThenElse(hn::Or(hn::Le(x, most), hn::IsNaN(most)), most, x);
+      }
+      hn::Store(most, d, out + i);
+    }
+    finish_row(out, a.epilogue, row);
+    or_row_bits(out, a.bits);
+  }
+}
+
 void spmm_rows(const SpmmArgs& a) {
+  if (a.maxima_pointers != nullptr) {
+    take_maxima(a);
+    return;
+  }
   if (a.narrow != nullptr) {
     run_tiles(a, a.narrow);
   } else {
@@ -40,9 +66,7 @@ void finish_rows(float* panel, int64_t rows, const EpilogueArgs& e) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <algorithm>
 #include <array>
-#include <bit>
 #include <limits>
 
 namespace espalier::kernels {
@@ -68,41 +92,11 @@ EpilogueArgs epilogue_args(const Epilogue& epilogue, std::span<const float> bias
   return args;
 }
 
-constexpr std::uint32_t kMagnitude = 0x7FFFFFFFU;  // -0.0 counts as zero
-
-// Bound by the panel's way through the caches: plain loops serve.
-void take_maxima(const PackedLayer& layer, const float* in, float* out, std::int64_t row_begin,
-                 std::int64_t row_end, std::uint32_t* alive_bits) {
-  const MaximumRows& rows = layer.maxima();
-  for (std::int64_t row = row_begin; row < row_end; ++row) {
-    float* const largest = out + row * kPanelWidth;
-    const auto begin = rows.pointers[static_cast<std::size_t>(row)];
-    const auto end = rows.pointers[static_cast<std::size_t>(row) + 1];
-    std::fill_n(largest, kPanelWidth,
-                begin == end ? 0.0F : -std::numeric_limits<float>::infinity());
-    for (std::int64_t k = begin; k < end; ++k) {
-      const float* const x =
-          in + std::int64_t{rows.indices[static_cast<std::size_t>(k)]} * kPanelWidth;
-      for (int s = 0; s < kPanelWidth; ++s) {
-        // Not "<": a NaN replaces a number and stays.
-        largest[s] = x[s] <= largest[s] || largest[s] != largest[s] ? largest[s] : x[s];
-      }
-    }
-    apply_epilogue(largest, 1, {}, layer.epilogue());
-    for (int s = 0; s < kPanelWidth; ++s) {
-      alive_bits[s] |= std::bit_cast<std::uint32_t>(largest[s]) & kMagnitude;
-    }
-  }
-}
-
 }  // namespace
 
 void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t row_begin,
           std::int64_t row_end, std::uint32_t* alive_bits) {
-  if (!layer.maxima().pointers.empty()) {
-    take_maxima(layer, in, out, row_begin, row_end, alive_bits);
-    return;
-  }
+  constexpr std::uint32_t kMagnitude = 0x7FFFFFFFU;  // -0.0 counts as zero
   std::array<std::uint32_t, kPanelWidth> bits{};
   const TiledRows& tiled = layer.tiled();
   SpmmArgs args;
@@ -119,6 +113,9 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.rung_rows = blocked.rung_rows.data();
   args.block_indices = blocked.indices.data();
   args.block_values = blocked.values.data();
+  const MaximumRows& maxima = layer.maxima();
+  args.maxima_pointers = maxima.pointers.empty() ? nullptr : maxima.pointers.data();
+  args.maxima_indices = maxima.indices.data();
   args.iso = layer.iso();
   args.in = in;
   args.inputs = layer.inputs();

@@ -291,7 +291,7 @@ BOOST_AUTO_TEST_CASE(filter_banks_store_what_they_say) {
   BOOST_CHECK_EQUAL(error(format, shape, 150), "no error");
   format["custom"]["transpose"] = {1, 0, 2, 3};
   BOOST_CHECK_EQUAL(error(format, shape, 150),
-                    at + "the descriptor has no key format with a name, or that of filters");
+                    at + "the descriptor has no text key format, nor that of filters");
 }
 
 BOOST_AUTO_TEST_CASE(every_activation_has_a_name) {
