@@ -12,8 +12,8 @@ import shutil
 import signal
 import time
 
-from resumable import (IMPORT, INFER, PRUNE, Background, gone, import_inputs, items_of, prune_inputs,
-                       prune_job, samples_of, saved, slow_inputs, wait_until)
+from resumable import (IMPORT, INFER, LITTLE_MEMORY, PRUNE, Background, gone, import_inputs,
+                       items_of, prune_inputs, samples_of, saved, slow_inputs, wait_until)
 from support import ProgramTest, content, main
 
 RUNS = int(os.environ.get("CHAOS_RUNS", 4))
@@ -57,8 +57,9 @@ class ChaosTest(ProgramTest):
 
         def kind():
             name = self.dice.choice(list(PRUNE))
-            return Kind([*prune_job(name), "-o", "r.h5"], undisturbed=f"{name}.h5",
-                        finish=self.dice.choice([[], ["--memory-per-rank", "1GiB"]]))
+            return Kind(["prune", "net.h5", *PRUNE[name], "-o", "r.h5"], undisturbed=f"{name}.h5",
+                        start=LITTLE_MEMORY,
+                        finish=self.dice.choice([LITTLE_MEMORY, ["--memory-per-rank", "1GiB"]]))
 
         self.torment(max(RUNS // 2, 3), kind)
 

@@ -26,7 +26,7 @@ def room(kind, folder):
         else:
             with open("image", "wb") as file:
                 file.truncate(size)
-            run("mkfs.ext2", "-q", "-b", "1024", "-m", "0", "-N", "24", "image")
+            run("mkfs.ext2", "-q", "-b", "1024", "-m", "0", "-N", "64", "image")
             run("mount", "-o", "loop", "image", folder)
             os.rmdir(f"{folder}/lost+found")
 

@@ -30,11 +30,13 @@ class HangTest(ProgramTest):
         self.assertEqual(run.wait(40), SYSTEM, run.said())
         self.assertLess(time.monotonic() - since, 30)
         self.assertTrue(gone(pids), "ranks outlive their mpirun")
+        # The one that hangs says nothing, unless mpirun wakes it to end it.
+        first = run.said().index("has made no progress for")
         for rank in range(ranks):
-            # The one that hangs is the one that says nothing.
-            line = f"rank {rank} has made no progress for"
-            (self.assertNotIn if rank == victim else self.assertIn)(line, run.said())
-        self.assertIn("phase", run.said())
+            line = run.said().find(f"rank {rank} has made no progress for")
+            self.assertTrue(rank == victim or line >= 0, run.said())
+            self.assertFalse(rank == victim and 0 <= line < first, run.said())
+        self.assertRegex(run.said(), "no progress for [0-9]+ s (while it [a-z]+|between two phases) ")
         self.assertIn("--stall-timeout", run.said())
         self.assertFalse(os.path.exists("r.h5"))
         units = len(saved("r.h5"))
@@ -56,25 +58,21 @@ class HangTest(ProgramTest):
 
 
 class InputTest(ProgramTest):
-    def stop_here(self, job):
-        """What the program says of it, alone and on 3 ranks."""
-        return [self.run_command(self.launch([*job, "-o", "r.h5"], ranks)) for ranks in (1, 3)]
-
     def test_text_that_vanishes(self):
         import_inputs(self)
         text = os.path.realpath("text")
         os.unlink("text")
         shutil.copytree(text, "text")
         for ranks in (1, 3):
+            shutil.rmtree("r.h5.units", ignore_errors=True)
             run = Background([*IMPORT, "-o", "r.h5", "--save-interval", 0], ranks)
             self.addCleanup(run.close)
-            before = len(saved("r.h5"))
-            self.assertTrue(wait_until(lambda: len(saved("r.h5")) > before, run), run.said())
+            self.assertTrue(wait_until(lambda: saved("r.h5"), run), run.said())
             os.rename("text/n256-l149.tsv", "away")
             self.assertEqual(run.wait(), NO_INPUT, run.said())
             self.assertIn("n256-l149.tsv", run.said())
             self.assertFalse(os.path.exists("r.h5"))
-            self.assertGreater(len(saved("r.h5")), before)
+            self.assertGreater(len(saved("r.h5")), 100)
             os.rename("away", "text/n256-l149.tsv")
         self.espalier(*IMPORT, "-o", "r.h5", ranks=2)
         self.assertEqual(content("r.h5"), content("undisturbed.h5"))
@@ -103,11 +101,11 @@ class InputTest(ProgramTest):
     def test_input_that_a_writer_holds_or_has_left(self):
         """HDF5 marks and locks what is open for writing; what a writer has left is not whole."""
         prune_inputs(self)
-        shutil.copy(os.path.realpath("net.h5"), "held.h5")
         script = textwrap.dedent("""
             import h5py, os, signal, sys
-            file = h5py.File("held.h5", "r+", libver="latest")
-            file.create_group("more")
+            source = h5py.File("net.h5", "r")
+            file = h5py.File("held.h5", "w", libver="latest")
+            source.copy("layers", file)
             file.flush()
             print("open", flush=True)
             sys.stdin.read()
@@ -117,20 +115,10 @@ class InputTest(ProgramTest):
                               stdout=subprocess.PIPE) as writer:
             writer.stdout.readline()
             job = ["prune", "held.h5", "--method", "threshold", "--threshold", "0.1"]
-            for run in self.stop_here(job):
-                self.assertIn(run.status, (BAD_DATA, IO_FAILED, 0), run.err)
-                if run.status:
-                    self.assertIn("held.h5", run.complaint())
-                else:
-                    os.unlink("r.h5")
+            self.refused(*job, "-o", "r.h5", status=BAD_DATA, output="r.h5", words=["held.h5", "open"])
             writer.stdin.close()
             writer.wait()
-        for run in self.stop_here(job):
-            self.assertIn(run.status, (BAD_DATA, 0), run.err)
-            if run.status:
-                self.assertIn("held.h5", run.complaint())
-            else:
-                os.unlink("r.h5")
+        self.refused(*job, "-o", "r.h5", status=BAD_DATA, output="r.h5", words=["held.h5", "open"])
 
 
 class FolderTest(ProgramTest):
