@@ -47,7 +47,7 @@ class ChaosTest(ProgramTest):
         self.dice = random.Random(SEED)
 
     def test_infer(self):
-        slow_inputs(self, samples=20000)
+        slow_inputs(self, samples=10000)
         self.torment(RUNS, lambda: Kind(
             [*INFER, "-o", "r.h5"], start=["--wave-samples", 64],
             finish=["--wave-samples", 64 * self.dice.randint(1, 8)]))

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import signal
+import struct
 import time
 
-from resumable import (IMPORT, PRUNE, Background, import_inputs, prune_inputs, prune_job, saved,
+from resumable import (IMPORT, LITTLE_MEMORY, PRUNE, Background, import_inputs, prune_inputs, prune_job, saved,
                        wait_until)
 from support import ProgramTest, content, main, write_lines
 
@@ -71,6 +72,16 @@ class PruneTest(Stopping):
                 self.assertEqual(report()["restarts"], 2)
                 os.unlink("r.h5")
 
+    def test_many_weights(self):
+        """Of a large group a sample tells what to set aside, so that it is read once."""
+        self.espalier("generate", "random", "--layers", "2100,2100", "--density", "0.2", "-o",
+                      "wide.h5")
+        job = ["prune", "wide.h5", *PRUNE["magnitude"][:2], "--sparsity", 0.9]
+        self.espalier(*job, "-o", "whole.h5", ranks=2)
+        self.stop_after(30, *job, *LITTLE_MEMORY, "-o", "r.h5")
+        self.stop_after(100, *job, *LITTLE_MEMORY, "-o", "r.h5", ranks=3)
+        self.finish(*job, "-o", "r.h5", ranks=2, undisturbed="whole.h5")
+
     def test_max_time_gets_on(self):
         """However little time there is, every run does something."""
         job = [*prune_job("magnitude"), "-o", "r.h5", "--max-time", 0]
@@ -127,6 +138,32 @@ class ImportTest(Stopping):
         self.finish(*self.job, ranks=2)
         self.assertEqual(report()["restarts"], 2)
         self.assertGreater(report()["units_done"], 0)
+
+    def test_features(self):
+        """The parsed text is kept, and lines keep their numbers."""
+        text = write_lines("batch.tsv", (f"{n // 20 + 1}\t{n % 20 * 12 + 1}\t{n % 7 + 1}"
+                                         for n in range(150000)))
+        job = ["import", "--from", "graphchallenge", "--features", text, "--neurons", 256]
+        self.espalier(*job, "-o", "whole.h5")
+        self.stop_after(3, *job, "-o", "r.h5")
+        self.stop_after(8, *job, "-o", "r.h5", ranks=3)
+        self.finish(*job, "-o", "r.h5", ranks=2, undisturbed="whole.h5")
+        os.unlink("r.h5")
+        with open(text, "a", encoding="ascii") as file:
+            file.write("7\t1\t3\n")
+        for ranks in (1, 3):
+            line = self.espalier(*job, "-o", "r.h5", "--no-resume", ranks=ranks, status=65).complaint()
+            self.assertIn("line 150001", line)
+            self.assertIn("line 121 already", line)
+
+    def test_images(self):
+        with open("images", "wb") as file:
+            file.write(bytes([0, 0, 8, 3]) + struct.pack(">iii", 3000, 20, 20))
+            file.write(bytes(n * n % 251 for n in range(3000 * 400)))
+        job = ["import", "--from", "idx", "--images", "images", "--resize", 16]
+        self.espalier(*job, "-o", "whole.h5", ranks=2)
+        self.stop_after(3, *job, "-o", "r.h5")
+        self.finish(*job, "-o", "r.h5", ranks=3, undisturbed="whole.h5")
 
     def test_changed_text_is_refused(self):
         self.stop_after(20, *self.job, ranks=2)
