@@ -4,6 +4,7 @@
 #include <set>
 
 #include "framework/agree.hpp"
+#include "jobs/unit_run.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -91,6 +92,7 @@ Job import_job() {
       ("transpose", po::bool_switch(), "idx: feature = column * S + row, as in GraphChallenge, "
        "instead of row * S + column");
   // clang-format on
+  add_unit_options(options);
   return {"import",
           "make a network or batch file from another format",
           "import --from FORMAT ... -o FILE",

@@ -269,7 +269,7 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
     return ExitStatus::kDone;
   }
 
-  UnitRun run(context, "samples", files.result, provenance, samples);
+  UnitRun run(context, {"samples", files.result, provenance, samples});
   const ProcessGrid grid(world, plan.grid);
   const ShardedNetwork sharded =
       read_and_pack(world, grid, network, context.times, [&] { run.check_time(); });

@@ -123,6 +123,7 @@ struct Run {
   const Pruning& pruning;
   const OutputPlan& plan;
   const Pieces& pieces;
+  UnitRun& units;
   double start;  // in seconds
 };
 
@@ -215,13 +216,21 @@ OutputPlan plan_output(const Comm& world, const Options& options, const Pruning&
   return plan;
 }
 
-Pieces deal_pieces(const Comm& world, const Pruning& pruning, const PieceMemory& memory) {
+// `pieces`: of each layer, as an earlier run has cut them, or none.
+Pieces deal_pieces(const Comm& world, const Pruning& pruning, const PieceMemory& memory,
+                   std::vector<std::int64_t> pieces = {}) {
   const auto entries_before = [&](std::int64_t layer, std::int64_t row) {
     return pruning.input.reader->nnz_before(layer, row) +
            (pruning.has_other() ? pruning.other.reader->nnz_before(layer, row) : 0);
   };
   return Pieces(pruning.network(), world.ranks(), memory, entries_before,
-                std::max<std::int64_t>(pruning.settings.group.rows, 1));
+                {std::max<std::int64_t>(pruning.settings.group.rows, 1), std::move(pieces)});
+}
+
+// How often a run may have to read the rows: UnitRecord's items are those of all passes.
+std::int64_t passes_of(const PruneSettings& settings) {
+  const bool twice = settings.counts() || settings.method == PruneMethod::kGroup;
+  return twice ? kPrunePasses : kPrunePasses - 1;
 }
 
 // Writes what has been made and says what it is.
@@ -229,6 +238,7 @@ ExitStatus finish(const Run& run, const Pruned& made) {
   Context& context = run.context;
   const Pruning& pruning = run.pruning;
   const std::int64_t written = write_output(run, made);
+  run.units.finish();
   log_layers(pruning.network(), made.outcomes);
   const PruneTotals totals = report_layers(context.report, pruning.network(), made.outcomes);
   context.report.set("threshold",
@@ -247,9 +257,12 @@ ExitStatus finish(const Run& run, const Pruned& made) {
 }
 
 // Every method that takes weights one by one or in groups.
-Pruned take_weights(Context& context, const Pruning& pruning, const Pieces& pieces,
-                    PruneReading& reading, Candidates& candidates) {
-  const auto verdicts = reading.run();
+Pruned take_weights(const Run& run, Candidates& candidates, std::int64_t group_bytes) {
+  Context& context = run.context;
+  const Pruning& pruning = run.pruning;
+  const Pieces& pieces = run.pieces;
+  PruneReading reading(context, pruning, pieces, candidates, run.units);
+  const auto verdicts = reading.run(group_bytes);
   Pruned made;
   {
     const PhaseTimer timer(context.times, Phase::kCompute);
@@ -266,8 +279,8 @@ Pruned take_weights(Context& context, const Pruning& pruning, const Pieces& piec
 }
 
 // The layers on the inputs that samples give them, one after the other.
-Pruned calibrate(CalibratedPruning& calibrated) {
-  calibrated.run();
+Pruned calibrate(UnitRun& units, CalibratedPruning& calibrated) {
+  calibrated.run([&] { units.after_unit(); });
   Pruned made;
   made.network = calibrated.network();
   made.outcomes = calibrated.outcomes();
@@ -330,7 +343,7 @@ ExitStatus run_prune(Context& context) {
   }
   const std::int64_t memory_bytes = context.memory_per_rank();
   PieceMemory memory;
-  const Pieces pieces = locally(world, "planning", [&] {
+  Pieces pieces = locally(world, "planning", [&] {
     if (pruning.has_other()) {
       check_same_shapes(pruning);
     }
@@ -344,19 +357,23 @@ ExitStatus run_prune(Context& context) {
     return ExitStatus::kDone;
   }
 
-  const Run run{context, pruning, plan, pieces, start};
+  UnitRun units(context, {"rows to read", plan.path, plan.provenance,
+                          passes_of(pruning.settings) * pieces.all_rows(), pieces.pieces(),
+                          memory.kept_bytes});
+  pieces = locally(world, "planning",
+                   [&] { return deal_pieces(world, pruning, memory, units.record().cut()); });
+  const Run run{context, pruning, plan, pieces, units, start};
   if (pruning.settings.method == PruneMethod::kBias) {
-    DeadNeurons dead(world, *pruning.input.reader, pieces, folder_of(plan.path), memory.kept_bytes);
+    DeadNeurons dead(world, *pruning.input.reader, pieces, units);
     return finish(run, take_dead_neurons(context, pruning, dead));
   }
   if (pruning.settings.calibrated()) {
     CalibratedPruning calibrated(context, pruning, pieces, {}, folder_of(plan.path),
                                  memory.kept_bytes);
-    return finish(run, calibrate(calibrated));
+    return finish(run, calibrate(units, calibrated));
   }
-  Candidates candidates(pieces, folder_of(plan.path), memory.kept_bytes);
-  PruneReading reading(context, pruning, pieces, candidates, memory.group_bytes);
-  const Pruned masked = take_weights(context, pruning, pieces, reading, candidates);
+  Candidates candidates(pieces, world.rank(), units.record(), kSettingAside);
+  const Pruned masked = take_weights(run, candidates, memory.group_bytes);
   if (!pruning.settings.update) {
     return finish(run, masked);
   }
@@ -365,7 +382,7 @@ ExitStatus run_prune(Context& context) {
   };
   CalibratedPruning calibrated(context, pruning, pieces, mask, folder_of(plan.path),
                                memory.kept_bytes);
-  return finish(run, calibrate(calibrated));
+  return finish(run, calibrate(units, calibrated));
 }
 
 }  // namespace espalier::jobs

@@ -3,6 +3,7 @@
 
 #include "jobs/job.hpp"
 #include "jobs/prune.hpp"
+#include "jobs/unit_run.hpp"
 
 namespace espalier::jobs {
 
@@ -59,6 +60,7 @@ Job prune_job() {
       ("file", word("FILE"), "network file with the masks or scores as weights")
       ("layout", word("LAYOUT")->default_value("csr"), "of the output: csr or triplets");
   // clang-format on
+  add_unit_options(options);
   return {"prune",
           "take weights away from a network",
           "prune NET --method M [--sparsity S | --keep K | --threshold T] -o NET2",
