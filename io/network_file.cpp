@@ -37,7 +37,11 @@ void add_layer_attributes(StagedFile& file, const std::string& group, const Laye
     file.add_attribute(group, "clamp", static_cast<double>(epilogue.clamp));
   }
   file.add_attribute(group, "bias_mode", epilogue.bias_where_nonzero ? "nonzero" : "always");
-  file.add_attribute(group, "inputs", layer.inputs);
+  if (layer.inputs.empty()) {
+    file.add_attribute(group, "inputs", "unknown");
+  } else {
+    file.add_attribute(group, "inputs", layer.inputs);
+  }
 }
 
 // Returns the handle of the bias's values, -1 if there is none.
@@ -61,8 +65,9 @@ void expect_sound(const Network& network) {
   const auto layers = std::ssize(network.layers);
   expects(layers > 0, "a network has layers");
   for (const Layer& layer : network.layers) {
-    expects(layer.weight.rows > 0 && layer.weight.cols > 0 && !layer.inputs.empty(),
-            "a layer has outputs and inputs");
+    expects(layer.weight.rows > 0 && layer.weight.cols > 0, "a layer has outputs and inputs");
+    expects(layer.inputs.empty() == network.layers[0].inputs.empty(),
+            "what layers read is known of all or of none");
     for (const std::int64_t input : layer.inputs) {
       expects(input >= kNetworkInput && input < layers, "a layer reads layers of its network");
     }

@@ -67,7 +67,7 @@ PruneReading::PruneReading(Context& context, const Pruning& pruning, const Piece
       pruning_(pruning),
       pieces_(pieces),
       candidates_(candidates),
-      source_(*pruning.input.reader, key_rule(pruning)),
+      source_(*pruning.weights, key_rule(pruning)),
       group_bytes_(group_bytes),
       progress_("reading weights", pieces.count() * (pruning.settings.counts() ? 2 : 1), "pieces"),
       verdicts_(to_size(pieces.layers())) {}
