@@ -38,7 +38,11 @@ void add_layer_attributes(StagedFile& file, const std::string& group, const Laye
     file.add_attribute(group, "clamp", static_cast<double>(epilogue.clamp));
   }
   file.add_attribute(group, "bias_mode", epilogue.bias_where_nonzero ? "nonzero" : "always");
-  file.add_attribute(group, "inputs", layer.inputs);
+  if (layer.inputs.empty()) {
+    file.add_attribute(group, "inputs", "unknown");
+  } else {
+    file.add_attribute(group, "inputs", layer.inputs);
+  }
   add_window_attributes(file, group, layer);
 }
 
@@ -63,13 +67,14 @@ void expect_sound(const Network& network) {
   const auto layers = std::ssize(network.layers);
   expects(layers > 0, "a network has layers");
   for (const Layer& layer : network.layers) {
-    expects(layer.outputs() > 0 && layer.width() > 0 && !layer.inputs.empty(),
-            "a layer has outputs and inputs");
+    expects(layer.outputs() > 0 && layer.width() > 0, "a layer has outputs and inputs");
     expects(layer.kind == LayerKind::kConvolution
                 ? layer.weight.rows == layer.window.out_channels &&
                       layer.weight.cols == layer.window.group_channels() * layer.window.taps()
                 : layer.has_weights() || layer.bias == BiasKind::kNone,
             "a layer's weight and bias belong to its kind");
+    expects(layer.inputs.empty() == network.layers[0].inputs.empty(),
+            "what layers read is known of all or of none");
     for (const std::int64_t input : layer.inputs) {
       expects(input >= kNetworkInput && input < layers, "a layer reads layers of its network");
     }

@@ -170,6 +170,9 @@ class LayerParser {
     if (found == nullptr) {
       return {id_ - 1};
     }
+    if (*found == "unknown") {
+      return {};
+    }
     const json list = found->is_array() ? *found : json::array({*found});
     require(!list.empty(), "attribute 'inputs' is empty; a layer has at least one input");
     std::vector<std::int64_t> inputs;
@@ -228,6 +231,16 @@ std::string list_ids(const std::vector<std::int64_t>& ids) {
 // Layer 0 decides how wide the network's input is, all others have to fit.
 void check_widths(const Catalog& catalog, const Network& network) {
   const Layer& first = network.layers.front();
+  const auto unknown = std::count_if(network.layers.begin(), network.layers.end(),
+                                     [](const Layer& layer) { return layer.inputs.empty(); });
+  if (unknown == std::ssize(network.layers)) {
+    return;
+  }
+  if (unknown != 0) {
+    throw Error(ExitStatus::kBadData,
+                text(catalog.file, ": the inputs of ", unknown, " of ", network.layers.size(),
+                     " layers are unknown; all or none would be right"));
+  }
   if (std::count(first.inputs.begin(), first.inputs.end(), kNetworkInput) != 1 ||
       network.inputs() < 1) {
     throw Error(ExitStatus::kBadData,

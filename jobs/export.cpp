@@ -14,6 +14,7 @@
 #include "io/npy.hpp"
 #include "io/result_file.hpp"
 #include "io/staged_file.hpp"
+#include "jobs/export_model.hpp"
 #include "jobs/job.hpp"
 #include "jobs/output_plan.hpp"
 #include "jobs/spelling.hpp"
@@ -208,6 +209,9 @@ void check_export(const Export& wanted) {
 }
 
 ExitStatus run_export(Context& context) {
+  if (context.options.text("to") == "safetensors") {
+    return export_model(context);
+  }
   const Comm& world = context.world;
   const double start = now_seconds();
   Export wanted = locally(world, "reading options", [&] { return read_options(context.options); });
@@ -252,8 +256,11 @@ Job export_job() {
   // clang-format off
   options.add_options()
       ("result", word("RESULT")->required(), "result file")
-      ("to", word("FORMAT")->required(), "tsv (text, counted from 1) or npy (NumPy, counted from 0)")
-      ("out,o", word("FILE")->required(), "file to write")
+      ("to", word("FORMAT")->required(), "of a result: tsv (text, counted from 1) or npy (NumPy, counted from 0); of a network: "
+       "safetensors (dense, with zeros)")
+      ("out,o", word("FILE")->required(), "file to write; of a model, a folder or FILE.safetensors")
+      ("base", word("MODEL"), "safetensors: a model (folder or file) whose tensors the network's layers "
+       "replace; names, types, files and all else stay")
       ("what", word("WHAT")->default_value("categories"),
        "categories: ids of samples with a non-zero output, one a line. "
        "tsv also: top (lines sample<TAB>output<TAB>value of the K largest outputs of each sample), "
@@ -264,7 +271,8 @@ Job export_job() {
           "write a result as text or as a NumPy array",
           "export RESULT --to tsv|npy -o FILE",
           {"espalier export result.h5 --to tsv -o categories.tsv",
-           "espalier export result.h5 --to npy --what top_index -o top.npy"},
+           "espalier export result.h5 --to npy --what top_index -o top.npy",
+           "espalier export pruned.h5 --to safetensors --base model -o pruned-model"},
           {"result"},
           options,
           run_export};

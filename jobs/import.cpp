@@ -17,12 +17,16 @@ struct Way {
 };
 
 Way find_way(const Options& options) {
-  const std::string from = options.choice("from", {"graphchallenge", "idx", "hdf5"});
+  const std::string from = options.choice("from", {"graphchallenge", "idx", "hdf5", "safetensors"});
   if (from == "idx") {
     return {"--from idx", {"images", "labels", "resize", "threshold", "transpose"}, import_idx};
   }
   if (from == "hdf5") {
     return {"--from hdf5", {"features", "features-cols", "labels", "ids"}, import_hdf5};
+  }
+  if (from == "safetensors") {
+    options.texts("model");
+    return {"--from safetensors", {"model", "include", "exclude", "layers-file"}, import_model};
   }
   if (options.given("weights") && options.given("features")) {
     throw options.fault("weights", "goes against --features: import one at a time");
@@ -39,8 +43,9 @@ Way find_way(const Options& options) {
 
 void refuse_other_options(const Options& options, const Way& way) {
   static const std::vector<std::string> kAll = {
-      "weights", "features", "neurons", "layers",    "bias", "clamp",         "layout",   "samples",
-      "images",  "labels",   "resize",  "threshold", "ids",  "features-cols", "transpose"};
+      "weights",   "features", "neurons", "layers",  "bias",       "clamp", "layout",
+      "samples",   "images",   "labels",  "resize",  "threshold",  "ids",   "features-cols",
+      "transpose", "model",    "include", "exclude", "layers-file"};
   for (const std::string& name : kAll) {
     const bool set = name == "transpose" ? options.flag(name) : options.given(name);
     if (set && !way.options.contains(name)) {
@@ -67,10 +72,18 @@ Job import_job() {
   po::options_description options("import");
   // clang-format off
   options.add_options()
-      ("from", word("FORMAT")->required(), "graphchallenge, idx (MNIST) or hdf5 (also NetCDF-4)")
+      ("from", word("FORMAT")->required(), "graphchallenge, idx (MNIST), hdf5 (also NetCDF-4) or safetensors")
       ("out,o", word("FILE")->required(), "network or batch file to write")
       ("weights", word("DIR"), "graphchallenge: folder with nN-l1.tsv, nN-l2.tsv, ... (lines: "
        "input<TAB>output<TAB>weight, from 1); makes a network")
+      ("model", po::value<std::vector<std::string>>()->multitoken()->value_name("FILE..."),
+       "safetensors: files, or the folder of a model; makes a network of its weights (tensors of two "
+       "dimensions or more, outputs first) and their biases")
+      ("include", word("RE"), "safetensors: only weights with this in their names")
+      ("exclude", word("RE"), "safetensors: no weights with this in their names")
+      ("layers-file", word("FILE"), "safetensors: JSON list that states the layers in order, with "
+       "activations and inputs (see io/FORMAT.md); without it the graph of layers is not known, and "
+       "the network can be pruned and exported, but not run")
       ("neurons", count("N"), "graphchallenge: neurons of every layer, or features of a sample")
       ("layers", count("L"), "graphchallenge: number of layers")
       ("bias", po::value<double>()->value_name("B"), "graphchallenge: bias of all neurons, added "
@@ -103,7 +116,9 @@ Job import_job() {
            "espalier import --from idx --images train-images-idx3-ubyte --labels "
            "train-labels-idx1-ubyte --resize 32 --threshold 184 --transpose -o mnist.h5",
            "mpirun -n 4 espalier import --from hdf5 --features data.h5:/x --labels data.h5:/y "
-           "--ids data.h5:/name -o batch.h5"},
+           "--ids data.h5:/name -o batch.h5",
+           "espalier import --from safetensors --model model.safetensors --layers-file layers.json "
+           "-o net.h5"},
           {},
           options,
           run_import};

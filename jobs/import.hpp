@@ -13,5 +13,6 @@ ExitStatus import_challenge_network(Context& context);
 ExitStatus import_challenge_features(Context& context);
 ExitStatus import_idx(Context& context);
 ExitStatus import_hdf5(Context& context);
+ExitStatus import_model(Context& context);
 
 }  // namespace espalier::jobs

@@ -45,9 +45,14 @@ OutcomeOptions outcome_options(const Options& options, const io::Network& networ
 
 void check_pair(const Files& files, const io::Network& network, const io::Batch& batch) {
   if (!network.is_chain()) {
-    throw Error(ExitStatus::kBadData, text(files.network,
-                                           ": its layers are no plain chain (see their `inputs`); "
-                                           "infer runs chains only"));
+    throw Error(ExitStatus::kBadData,
+                network.layers[0].inputs.empty()
+                    ? text(files.network,
+                           ": cannot be run: it comes from a model that does not say which layer "
+                           "reads which; import it again with --layers-file")
+                    : text(files.network,
+                           ": its layers are no plain chain (see their `inputs`); infer runs "
+                           "chains only"));
   }
   if (batch.features.cols != network.inputs()) {
     throw Error(ExitStatus::kBadData,

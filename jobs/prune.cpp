@@ -17,6 +17,7 @@
 #include "jobs/output_plan.hpp"
 #include "jobs/pieces.hpp"
 #include "jobs/plan.hpp"
+#include "jobs/prune_model.hpp"
 #include "jobs/prune_reading.hpp"
 #include "jobs/prune_report.hpp"
 #include "jobs/prune_rules.hpp"
@@ -330,11 +331,16 @@ std::int64_t bytes_for_samples(const Comm& world, const Pruning& pruning,
 }  // namespace
 
 ExitStatus run_prune(Context& context) {
+  if (context.options.given("to")) {
+    return prune_model(context);
+  }
   const Comm& world = context.world;
   const double start = now_seconds();
   Pruning pruning;
   pruning.settings = prune_settings(context.options);
   open_file(world, context.options.text("network"), pruning.input);
+  pruning.layers.emplace(*pruning.input.reader);
+  pruning.weights = &*pruning.layers;
   if (!pruning.settings.file.empty()) {
     open_file(world, pruning.settings.file, pruning.other);
   }

@@ -14,7 +14,10 @@ Job prune_job() {
   // clang-format off
   options.add_options()
       ("network", word("NET")->required(), "network file, of any layout")
-      ("out,o", word("NET2")->required(), "network file to write")
+      ("out,o", word("NET2")->required(), "network file to write; with --to the folder of a model")
+      ("to", word("FORMAT"),
+       "safetensors: NET is a whole model (a folder with its index and side files, or a file), and "
+       "so is the output: the same names, types and files, zeros where weights went")
       ("method", word("M")->required(),
        "magnitude (the largest stay), lamp (the same, weighed against the larger ones of each layer), threshold (|w| >= t stay), random, l1 and lp (proximal steps: "
        "what stays shrinks), group (whole rows, columns, blocks or filters), nm (N of every M inputs stay), mask (what has a non-zero in --file "
@@ -69,6 +72,8 @@ Job prune_job() {
            "--exclude '^fc3$' --memory-per-rank 512MiB -o pruned.h5",
            "espalier prune net.h5 --method magnitude --sparsity 0.95 --profile erk -o pruned.h5",
            "espalier prune net.h5 --method nm --pattern 2:4 -o pruned.h5",
+           "mpirun -n 2 espalier prune llm --to safetensors --method magnitude --sparsity 0.5 "
+           "--scope row --exclude 'embed|lm_head' --memory-per-rank 1GiB -o llm-pruned",
            "espalier prune net.h5 --method group --unit block:4x4 --sparsity 0.8 -o pruned.h5",
            "espalier prune lenet.h5 --method group --unit filter --sparsity 0.5 --scope layer -o "
            "pruned.h5",

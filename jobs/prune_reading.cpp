@@ -69,7 +69,7 @@ PruneReading::PruneReading(Context& context, const Pruning& pruning, const Piece
       pieces_(pieces),
       candidates_(candidates),
       run_(run),
-      source_(*pruning.input.reader, key_rule(pruning)),
+      source_(*pruning.weights, key_rule(pruning)),
       progress_("reading weights", pieces.count() * (pruning.settings.counts() ? 2 : 1), "pieces"),
       verdicts_(to_size(pieces.layers())) {}
 
