@@ -1,4 +1,6 @@
-// export: results as text or NumPy arrays.
+// export: results as text or NumPy arrays; networks see export_network.cpp.
+#include "jobs/export.hpp"
+
 #include <charconv>
 #include <cstring>
 #include <limits>
@@ -10,6 +12,7 @@
 #include "framework/log.hpp"
 #include "framework/memory.hpp"
 #include "io/data_file.hpp"
+#include "io/file_kind.hpp"
 #include "io/matrix_rows.hpp"
 #include "io/npy.hpp"
 #include "io/result_file.hpp"
@@ -214,8 +217,13 @@ ExitStatus run_export(Context& context) {
   }
   const Comm& world = context.world;
   const double start = now_seconds();
+  const io::Catalog catalog = io::read_catalog(world, context.options.text("result"));
+  const bool network =
+      locally(world, "looking at the file", [&] { return io::kind_of_file(catalog) == "network"; });
+  if (network) {
+    return export_network(context, catalog);
+  }
   Export wanted = locally(world, "reading options", [&] { return read_options(context.options); });
-  const io::Catalog catalog = io::read_catalog(world, wanted.source);
   locally(world, "looking at the result", [&] {
     wanted.result = io::parse_result(catalog);
     check_export(wanted);
@@ -255,27 +263,31 @@ Job export_job() {
   po::options_description options("export");
   // clang-format off
   options.add_options()
-      ("result", word("RESULT")->required(), "result file")
-      ("to", word("FORMAT")->required(), "of a result: tsv (text, counted from 1) or npy (NumPy, counted from 0); of a network: "
-       "safetensors (dense, with zeros)")
-      ("out,o", word("FILE")->required(), "file to write; of a model, a folder or FILE.safetensors")
+      ("result", word("FILE")->required(), "result or network file")
+      ("to", word("FORMAT")->required(), "of a result: tsv (text, counted from 1) or npy (NumPy, "
+       "counted from 0). Of a network: npy (dense, outputs x inputs), npz (SciPy's csr_matrix), mtx "
+       "(Matrix Market), graphchallenge, each one file a layer; onnx and safetensors (dense, with "
+       "zeros)")
+      ("out,o", word("FILE-OR-DIR")->required(), "file to write; of several layers or a model, the folder")
       ("base", word("MODEL"), "safetensors: a model (folder or file) whose tensors the network's layers "
        "replace; names, types, files and all else stay")
       ("what", word("WHAT")->default_value("categories"),
-       "categories: ids of samples with a non-zero output, one a line. "
+       "of a result. categories: ids of samples with a non-zero output, one a line. "
        "tsv also: top (lines sample<TAB>output<TAB>value of the K largest outputs of each sample), "
        "output (the same of all non-zero outputs). npy also: alive, top_index, top_value, output "
        "(dense, samples x outputs)");
   // clang-format on
-  return {"export",
-          "write a result as text or as a NumPy array",
-          "export RESULT --to tsv|npy -o FILE",
-          {"espalier export result.h5 --to tsv -o categories.tsv",
-           "espalier export result.h5 --to npy --what top_index -o top.npy",
-           "espalier export pruned.h5 --to safetensors --base model -o pruned-model"},
-          {"result"},
-          options,
-          run_export};
+  return {
+      "export",
+      "write a result or a network in another format",
+      "export FILE --to FORMAT -o FILE-OR-DIR",
+      {"espalier export result.h5 --to tsv -o categories.tsv",
+       "espalier export result.h5 --to npy --what top_index -o top.npy",
+       "espalier export net.h5 --to npz -o layers", "espalier export net.h5 --to onnx -o net.onnx",
+       "espalier export pruned.h5 --to safetensors --base model -o pruned-model"},
+      {"result"},
+      options,
+      run_export};
 }
 
 }  // namespace espalier::jobs

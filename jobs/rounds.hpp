@@ -32,6 +32,12 @@ struct Rounds {
     return {begin + part.begin, begin + part.end};
   }
 
+  std::int64_t round_of(std::int64_t index) const noexcept { return index / step(); }
+  int rank_of(std::int64_t index) const {
+    const std::int64_t begin = round_of(index) * step();
+    return owner_evenly(std::min(step(), count - begin), ranks, index - begin);
+  }
+
  private:
   std::int64_t step() const noexcept {
     return most_per_rank < count / ranks + 1 ? most_per_rank * ranks
