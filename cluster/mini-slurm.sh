@@ -6,6 +6,8 @@
 #   mini-slurm.sh env                what clients need: eval "$(mini-slurm.sh env)"
 #   mini-slurm.sh crash NODE         power failure: the node's daemon, steps and ranks are gone
 #   mini-slurm.sh boot NODE          switches a crashed node on again
+#   mini-slurm.sh crash-controller   ends slurmctld at once
+#   mini-slurm.sh boot-controller    starts it again, with what it had written down
 #   mini-slurm.sh stop               ends all of it, and only what it has started
 #
 # Needs root and the Debian packages slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge.
@@ -132,6 +134,12 @@ boot() { # NODE
   note "$1" $!
 }
 
+boot_controller() {
+  setsid slurmctld -D < /dev/null >> "$folder/log/slurmctld.out" 2>&1 &
+  note slurmctld $!
+  wait_for 100 controller_up || die "slurmctld does not start, see $folder/log"
+}
+
 all_idle() { [ "$(sinfo -h -N -p batch -t idle -o %N 2> /dev/null | wc -l)" = "$1" ]; }
 controller_up() { scontrol ping 2> /dev/null | grep -q 'is UP'; }
 
@@ -152,9 +160,7 @@ start() { # N
     < /dev/null > "$folder/log/munged" 2>&1 &
   note munged $!
   wait_for 50 test -S "$folder/munge/socket" || die "munged does not start, see $folder/log/munged"
-  setsid slurmctld -D -c < /dev/null > "$folder/log/slurmctld.out" 2>&1 &
-  note slurmctld $!
-  wait_for 100 controller_up || die "slurmctld does not start, see $folder/log"
+  boot_controller
   for node in $(nodes); do boot "$node"; done
   wait_for 300 all_idle "$1" || die "the nodes are not idle after 30 s, see $folder/log"
 }
@@ -182,10 +188,12 @@ case ${1:-} in
     printf 'export OMPI_MCA_pml=ob1 OMPI_MCA_mpi_yield_when_idle=1\n'
     ;;
   crash) end "$2" KILL ;;
+  crash-controller) end slurmctld KILL ;;
+  boot-controller) pid_of slurmctld > /dev/null || boot_controller ;;
   boot) pid_of "$2" > /dev/null || boot "$2" ;;
   stop) stop ;;
   *)
-    sed -n '2,14s/^# \{0,1\}//p' "$0"
+    sed -n '2,16s/^# \{0,1\}//p' "$0"
     exit 64
     ;;
 esac

@@ -100,11 +100,12 @@ def gone(pids, limit=20):
 
 
 CACHE = tempfile.mkdtemp(prefix="espalier-inputs-")
+os.chmod(CACHE, 0o755)
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 INFER = ["infer", "net.h5", "batch.h5", "--output", "full", "--top-k", 2, "--threads", 1]
 
 
-def slow_inputs(test, layers=10, samples=8000):
+def slow_inputs(test, layers=10, samples=8000, folder="."):
     """net.h5 and batch.h5 that keep INFER busy for a second or more, in many units, and what it
     gives if nobody disturbs it: made once for all tests of a script, linked into their folders."""
     kept = f"{CACHE}/{layers}-{samples}"
@@ -119,4 +120,4 @@ def slow_inputs(test, layers=10, samples=8000):
         for name in INPUTS:
             os.rename(name, f"{kept}/{name}")
     for name in INPUTS:
-        os.symlink(f"{kept}/{name}", name)
+        os.symlink(f"{kept}/{name}", f"{folder}/{name}")
