@@ -100,8 +100,9 @@ PreemptMode=REQUEUE
 JobRequeue=1
 ReturnToService=2
 SlurmctldTimeout=10
-SlurmdTimeout=6
-MessageTimeout=5
+SlurmdTimeout=12
+MessageTimeout=20
+BatchStartTimeout=60
 InactiveLimit=0
 KillWait=3
 WaitTime=5
@@ -123,6 +124,7 @@ END
 # Process 1 of the node's namespace outlives the daemon's restarts; when it is killed the kernel ends
 # everything in the node, ranks included.
 boot() { # NODE
+  rm -rf "$folder/spool/$1" # what a crash has left there gets in the way of the same job's next start
   mkdir -p "$folder/spool/$1" "$folder/tmp/$1"
   # shellcheck disable=SC2016 # the inner shell expands it
   setsid unshare --fork --kill-child --pid --mount --uts --mount-proc bash -c '

@@ -147,7 +147,7 @@ std::string bash_completion(const std::vector<Job>& jobs) {
   std::string scripts;
   for (const auto& [name, summary] : script_jobs()) {
     names += name + " ";
-    scripts += (scripts.empty() ? "" : " | ") + name;
+    scripts += (scripts.empty() ? "*:" : " | *:") + name;
   }
   out << "# bash completion of espalier " << version() << ", written by espalier --completion\n"
       << "_espalier() {\n"
@@ -159,7 +159,7 @@ std::string bash_completion(const std::vector<Job>& jobs) {
     out << "    *:" << job.name << ") words=\"$common" << options_of(job.options, &job)
         << "\" ;;\n";
   }
-  out << "    *:" << scripts << ")\n"
+  out << "    " << scripts << ")\n"
       << "      words=$(\"${COMP_WORDS[0]}\" \"${COMP_WORDS[1]}\" --help 2> /dev/null | "
          "grep -oE '^  --[a-z-]+') ;;\n"
       << "  esac" << kCompletionEnd;

@@ -125,7 +125,8 @@ class Scenario:
 
     def check(self, condition, number, what):
         if not condition:
-            raise AssertionError(f"{what}\n{self.slurm.job(number)}\n{self.log(number)}")
+            raise AssertionError(f"{what}\n{self.slurm.job(number)}\n{self.log(number)}\n"
+                                 + self.slurm.run("sinfo", "-N", "-o", "%N %t %E"))
 
     def wait(self, number, wanted, limit=150):
         """Waits until the job is in one of the states `wanted`; returns what Slurm knows of it."""
@@ -171,6 +172,7 @@ class SlurmTest(ProgramTest):
 
     def setUp(self):
         super().setUp()
+        self.finished = []  # jobs that are rightly booked as completed
         self.slurm = Slurm(self.NODES)
         self.addCleanup(self.slurm.close)
 
@@ -193,6 +195,6 @@ class SlurmTest(ProgramTest):
             with self.subTest(scenario=name):
                 run.result()
         booked = [number for number, state in self.slurm.booked() if state == "COMPLETED"]
-        self.assertEqual(sorted(booked), sorted(number for one in scenarios.values()
-                                                for number in one.finished))
+        self.finished += [number for one in scenarios.values() for number in one.finished]
+        self.assertEqual(sorted(booked), sorted(self.finished))
         self.assertEqual(os.listdir(self.slurm.temporary), [])

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """infer --part and merge: joined parts have the bytes of an undivided run, however they were cut and
 on whatever ranks; parts that do not belong together are refused."""
+# timeout: 300
 import json
 import os
 
@@ -30,7 +31,7 @@ class MergeTest(ProgramTest):
         small_network(self)
         random = numpy.random.default_rng(1)
         with h5py.File("data.h5", "w") as file:
-            x = random.random((SAMPLES, 40)) * (random.random((SAMPLES, 40)) < 0.4)
+            x = (2 + random.random((SAMPLES, 40))) * (random.random((SAMPLES, 40)) < 0.4)
             x[::5] = 0
             file["x"] = x.astype(numpy.float32)
             file["id"] = numpy.array([b"sample-%d" % s for s in range(SAMPLES)])

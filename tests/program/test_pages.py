@@ -49,7 +49,7 @@ class PagesTest(ProgramTest):
         if not shutil.which("groff"):
             print("no groff here: not formatted")
             return
-        done = subprocess.run(["groff", "-man", "-Tascii", "-ww", "-rLL=100n"], input=page,
+        done = subprocess.run(["groff", "-Kutf8", "-man", "-Tutf8", "-ww", "-rLL=100n"], input=page,
                               capture_output=True, text=True, check=True)
         self.assertEqual(done.stderr, "")
         self.assertIn("espalier infer NETWORK BATCH -o RESULT", re.sub(r"\x1b\[\d*m|.\x08", "",
