@@ -13,17 +13,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kProvenance = "espalier";
-
-nlohmann::json provenance_of(const io::Catalog& catalog) {
-  const nlohmann::json* attribute = catalog.find_attribute("/", kProvenance);
-  if (attribute == nullptr || !attribute->is_string()) {
-    return nullptr;
-  }
-  auto provenance = nlohmann::json::parse(attribute->get<std::string>(), nullptr, false);
-  return provenance.is_object() ? provenance : nlohmann::json(nullptr);
-}
-
 // Bytes of an array, exact as long as 64 bits hold them.
 Json bytes_of(double elements, double element_bytes) {
   const double bytes = elements * element_bytes;
@@ -165,6 +154,10 @@ void describe_batch(const io::Catalog& catalog, Json& out) {
 void describe_result(const io::Catalog& catalog, Json& out) {
   const io::Result result = io::parse_result(catalog);
   out["samples"] = result.samples;
+  out["part"] = Json(nullptr);
+  if (result.part) {
+    out["part"] = {{"first", result.part->samples.begin}, {"of", result.part->of}};
+  }
   out["categories"] = result.categories;
   out["top_k"] = result.top_k;
   out["output"] = result.output ? describe_matrix(catalog, *result.output) : Json(nullptr);
@@ -209,7 +202,7 @@ nlohmann::ordered_json describe_file(const io::Catalog& catalog) {
   out["kind"] = to_string(kind);
   out["file_bytes"] = catalog.file_bytes;
   out["checksums"] = catalog.find_dataset(io::kChecksumPath) != nullptr;
-  out["provenance"] = provenance_of(catalog);
+  out["provenance"] = io::origin_of(catalog);
   if (kind == FileKind::kNetwork) {
     describe_network(catalog, out);
   } else if (kind == FileKind::kBatch) {

@@ -70,11 +70,16 @@ std::vector<float> read_floats(const io::DataFile& file, const std::string& path
   return values;
 }
 
+// Samples are counted in the batch, of which a part holds only some.
+std::int64_t first_sample(const io::Result& result) {
+  return result.part ? result.part->samples.begin : 0;
+}
+
 // One 1-based sample id a line, as the challenge's truth files have it.
-Bytes category_lines(const io::DataFile& file) {
+Bytes category_lines(const io::DataFile& file, const io::Result& result) {
   Lines lines;
   for (const std::int64_t id : read_integers(file, "/categories")) {
-    lines.field(id + 1, '\n');
+    lines.field(first_sample(result) + id + 1, '\n');
   }
   return lines.bytes();
 }
@@ -85,7 +90,7 @@ Bytes top_lines(const io::DataFile& file, const io::Result& result) {
   const auto value = read_floats(file, "/top_value");
   Lines lines;
   for (std::size_t k = 0; k < index.size(); ++k) {
-    lines.field(static_cast<std::int64_t>(k) / result.top_k + 1, '\t');
+    lines.field(first_sample(result) + static_cast<std::int64_t>(k) / result.top_k + 1, '\t');
     lines.field(index[k] + 1, '\t');
     lines.field(value[k], '\n');
   }
@@ -108,7 +113,7 @@ Bytes output_lines(const io::DataFile& file, const io::Result& result) {
     for (std::int64_t row = 0; row < rows.rows(); ++row) {
       const auto r = static_cast<std::size_t>(row);
       for (std::int64_t k = rows.pointers[r]; k < rows.pointers[r + 1]; ++k) {
-        lines.field(rows.first_row + row + 1, '\t');
+        lines.field(first_sample(result) + rows.first_row + row + 1, '\t');
         lines.field(std::int64_t{rows.indices[static_cast<std::size_t>(k)]} + 1, '\t');
         lines.field(rows.value(k), '\n');
       }
@@ -153,7 +158,7 @@ Bytes make_bytes(const io::DataFile& file, const Export& wanted) {
                                    : array_of(file, "/" + wanted.what);
   }
   if (wanted.what == "categories") {
-    return category_lines(file);
+    return category_lines(file, wanted.result);
   }
   return wanted.what == "top" ? top_lines(file, wanted.result) : output_lines(file, wanted.result);
 }

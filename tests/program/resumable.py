@@ -107,12 +107,13 @@ def gone(pids, limit=20):
 
 
 CACHE = tempfile.mkdtemp(prefix="espalier-inputs-")
+os.chmod(CACHE, 0o755)
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 INFER = ["infer", "net.h5", "batch.h5", "--output", "full", "--top-k", 2, "--threads", 1]
 
 
-def link_inputs(test, name, make):
-    """Files that `make` has made once for all tests of a script, linked into the test's folder."""
+def link_inputs(test, name, make, folder="."):
+    """Files that `make` has made once for all tests of a script, linked into `folder`."""
     kept = f"{CACHE}/{name}"
     if not os.path.isdir(kept):
         before = set(os.listdir())
@@ -121,10 +122,10 @@ def link_inputs(test, name, make):
         for made in sorted(set(os.listdir()) - before):
             os.rename(made, f"{kept}/{made}")
     for made in os.listdir(kept):
-        os.symlink(f"{kept}/{made}", made)
+        os.symlink(f"{kept}/{made}", f"{folder}/{made}")
 
 
-def slow_inputs(test, layers=10, samples=8000):
+def slow_inputs(test, layers=10, samples=8000, folder="."):
     """net.h5 and batch.h5 that keep INFER busy for a second or more, in many units, and what it
     gives if nobody disturbs it."""
     def make():
@@ -135,7 +136,7 @@ def slow_inputs(test, layers=10, samples=8000):
                       "0.2", "--seed", 1, "-o", "batch.h5")
         test.espalier(*INFER, "-o", "undisturbed.h5")
 
-    link_inputs(test, f"infer-{layers}-{samples}", make)
+    link_inputs(test, f"infer-{layers}-{samples}", make, folder)
 
 
 # With so little memory, pieces of a network are small, and units many.
