@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "framework/comm.hpp"
+#include "io/layer_reader.hpp"
 #include "io/network_file.hpp"
 #include "jobs/pieces.hpp"
+#include "jobs/row_spool.hpp"
 #include "jobs/unit_run.hpp"
 #include "jobs/weight_source.hpp"
 
@@ -66,6 +68,7 @@ class DeadNeurons {
   const io::NetworkReader& reader_;
   const Pieces& pieces_;
   UnitRun& run_;
+  io::NetworkLayers layers_;
   WeightSource source_;
   std::vector<std::vector<float>> biases_;        // by piece number, one a row
   std::vector<std::int64_t> folded_;              // by layer: whether any bias changed

@@ -228,12 +228,6 @@ Pieces deal_pieces(const Comm& world, const Pruning& pruning, const PieceMemory&
                 {std::max<std::int64_t>(pruning.settings.group.rows, 1), std::move(pieces)});
 }
 
-// How often a run may have to read the rows: UnitRecord's items are those of all passes.
-std::int64_t passes_of(const PruneSettings& settings) {
-  const bool twice = settings.counts() || settings.method == PruneMethod::kGroup;
-  return twice ? kPrunePasses : kPrunePasses - 1;
-}
-
 // Writes what has been made and says what it is.
 ExitStatus finish(const Run& run, const Pruned& made) {
   Context& context = run.context;

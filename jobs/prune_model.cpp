@@ -130,23 +130,41 @@ Pruned apply_rules(const Run& run, io::ModelOutput& output, ModelDigest& digest)
   return {join_outcomes(world, mine), std::nullopt};
 }
 
+Pieces deal_pieces(const Comm& world, const Pruning& pruning, const PieceMemory& memory,
+                   std::vector<std::int64_t> pieces = {}) {
+  const auto entries_before = [&](std::int64_t layer, std::int64_t row) {
+    return pruning.weights->nnz_before(layer, row) +
+           (pruning.has_other() ? pruning.other.reader->nnz_before(layer, row) : 0);
+  };
+  return Pieces(pruning.network(), world.ranks(), memory, entries_before,
+                {std::max<std::int64_t>(pruning.settings.group.rows, 1), std::move(pieces)});
+}
+
 // Methods whose weights compete by other keys than magnitudes, or in groups.
-Pruned select_candidates(const Run& run, io::ModelOutput& output) {
+// What earlier runs have finished is not read again.
+Pruned select_candidates(const Run& run, const io::Provenance& provenance,
+                         io::ModelOutput& output) {
   const Comm& world = run.context.world;
-  Candidates candidates(run.pieces, folder_of(run.path), run.memory.kept_bytes);
-  PruneReading reading(run.context, run.pruning, run.pieces, candidates, run.memory.group_bytes);
-  const auto verdicts = reading.run();
+  UnitRun units(run.context, {"rows to read", run.path, provenance,
+                              passes_of(run.pruning.settings) * run.pieces.all_rows(),
+                              run.pieces.pieces(), run.memory.kept_bytes});
+  const Pieces pieces = locally(world, "planning", [&] {
+    return deal_pieces(world, run.pruning, run.memory, units.record().cut());
+  });
+  Candidates candidates(pieces, world.rank(), units.record(), kSettingAside);
+  PruneReading reading(run.context, run.pruning, pieces, candidates, units);
+  const auto verdicts = reading.run(run.memory.group_bytes);
   Pruned made;
   made.outcomes = candidates.settle(world, verdicts);
   locally(world, "writing weights", [&] {
     const PhaseTimer timer(run.context.times, Phase::kWrite);
-    for (std::int64_t layer = 0; layer < run.pieces.layers(); ++layer) {
+    for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
       const io::TensorPlace place = run.reader.place(layer);
       const io::WeightType type = run.reader.type(layer);
       const std::int64_t row_bytes =
           run.reader.network().layers[to_size(layer)].weight.cols * io::bytes_of(type);
-      for (std::int64_t round = 0; round < run.pieces.rounds(layer); ++round) {
-        const Range rows = run.pieces.rows(layer, round, world.rank());
+      for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
+        const Range rows = pieces.rows(layer, round, world.rank());
         const std::int64_t position = run.reader.model().position(place) + rows.begin * row_bytes;
         // Candidates hold float32, which is not all of a float64.
         Bytes before(type == io::WeightType::kF64 ? to_size(rows.size() * row_bytes) : 0);
@@ -157,6 +175,7 @@ Pruned select_candidates(const Run& run, io::ModelOutput& output) {
       }
     }
   });
+  units.finish();
   return made;
 }
 
@@ -209,15 +228,6 @@ void open_other(const Comm& world, Pruning& pruning) {
                "in the order of files and data"));
     }
   });
-}
-
-Pieces deal_pieces(const Comm& world, const Pruning& pruning, const PieceMemory& memory) {
-  const auto entries_before = [&](std::int64_t layer, std::int64_t row) {
-    return pruning.weights->nnz_before(layer, row) +
-           (pruning.has_other() ? pruning.other.reader->nnz_before(layer, row) : 0);
-  };
-  return Pieces(pruning.network(), world.ranks(), memory, entries_before,
-                std::max<std::int64_t>(pruning.settings.group.rows, 1));
 }
 
 void check_model(const Run& run) {
@@ -308,6 +318,10 @@ ExitStatus write_pruned(const Run& run, OutputPlan& plan, std::optional<DensePru
   const Comm& world = context.world;
   const bool selects = !dense && run.pruning.settings.counts();
   ModelDigest digest(run.reader.model());
+  if (selects) {
+    plan.provenance.inputs =
+        input_digests(run, io::digest_files(world, run.reader.model().paths()));
+  }
   io::ModelOutput output(world, plan.path, plan_model(run.reader.model()),
                          context.output_options());
   if (dense) {
@@ -315,10 +329,11 @@ ExitStatus write_pruned(const Run& run, OutputPlan& plan, std::optional<DensePru
   }
   copy_rest(context, run.reader, weights_of(run.reader), output, &digest);
   const Pruned made = dense     ? prune_by_magnitude(run, *dense, output, digest)
-                      : selects ? select_candidates(run, output)
+                      : selects ? select_candidates(run, plan.provenance, output)
                                 : apply_rules(run, output, digest);
-  plan.provenance.inputs = input_digests(
-      run, selects ? io::digest_files(world, run.reader.model().paths()) : digest.digest(world));
+  if (!selects) {
+    plan.provenance.inputs = input_digests(run, digest.digest(world));
+  }
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
     output.finish(plan.provenance);

@@ -62,6 +62,11 @@ void add_magnitudes(const kernels::CsrRows& rows, kernels::LampTally& tally) {
 
 }  // namespace
 
+std::int64_t passes_of(const PruneSettings& settings) {
+  const bool twice = settings.counts() || settings.method == PruneMethod::kGroup;
+  return twice ? kPrunePasses : kPrunePasses - 1;
+}
+
 PruneReading::PruneReading(Context& context, const Pruning& pruning, const Pieces& pieces,
                            Candidates& candidates, UnitRun& run)
     : context_(context),

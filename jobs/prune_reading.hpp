@@ -22,6 +22,10 @@ namespace espalier::jobs {
 // kept on its own.
 enum PrunePass : std::int64_t { kSettingAside = 0, kCounting = 1, kPrunePasses = 2 };
 
+// How often a run may have to read the rows: UnitRecord's items are those of all passes.
+//   where    pure
+std::int64_t passes_of(const PruneSettings& settings);
+
 // Reads everything once, or twice where counts decide. Each piece is a unit of `run`; what earlier
 // runs have finished is not read again. Borrows everything.
 class PruneReading {
