@@ -91,9 +91,14 @@ void tell_what_is_lost(const io::Network& network, const std::string& format) {
 }
 
 void make_folder(const std::string& folder) {
-  if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST) {
-    throw_errno(errno, "creating", folder, ExitStatus::kCannotCreate);
+  if (::mkdir(folder.c_str(), 0777) == 0 || errno == EEXIST) {
+    return;
   }
+  if (errno == ENOENT || errno == ENOTDIR) {
+    throw Error(ExitStatus::kCannotCreate,
+                text("cannot create ", folder, ": there is no folder ", io::folder_of(folder)));
+  }
+  throw_errno(errno, "creating", folder, ExitStatus::kCannotCreate);
 }
 
 }  // namespace
