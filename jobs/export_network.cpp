@@ -80,6 +80,17 @@ std::vector<File> layer_files(const io::Network& network, const std::string& for
   return files;
 }
 
+// A layer here is one matrix of its outputs and inputs.
+void check_kinds(const io::Network& network, const std::string& file) {
+  for (std::size_t k = 0; k < network.layers.size(); ++k) {
+    if (network.layers[k].kind != io::LayerKind::kConnections) {
+      throw Error(ExitStatus::kBadData, text(file, ": layer ", k,
+                                             " is a convolution, pooling or flatten, which is not "
+                                             "exported yet; right are layers of connections"));
+    }
+  }
+}
+
 // What the files do not say, for those who import them again.
 void tell_what_is_lost(const io::Network& network, const std::string& format) {
   const io::Layer& first = network.layers.front();
@@ -115,6 +126,7 @@ ExitStatus export_network(Context& context, const io::Catalog& catalog) {
   });
   const io::Network& network = reader.network();
   const std::vector<File> files = locally(world, "planning files", [&] {
+    check_kinds(network, catalog.file);
     if (format == "onnx") {
       return std::vector<File>{{target, [&](const io::NetworkReader& of, bool replace) {
                                   io::write_onnx(of, target, replace);
