@@ -26,6 +26,7 @@ def time_is_over_under_mpirun(here):
     write_lines(here.path("late.env"), ['[ -n "${SLURM_RESTART_COUNT:-}" ] || sleep 50',
                                         "launch=(mpirun -q)"])
     number = here.infer(options=("-N", 2, "-n", 2, "-w", "n[3-4]", "--machine", "late.env", "-t", 1))
+    here.wait(number, ("RUNNING",))
     here.wait(number, ("PENDING", "COMPLETED"), 120)
     here.check("stopped early by the end of the Slurm job's time" in here.log(number), number,
                "not stopped by its time")
