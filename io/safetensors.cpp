@@ -142,8 +142,8 @@ class HeaderParser {
   }
 
   bool parse_error(std::size_t position, const std::string&, const json::exception&) {
-    complain(file_, "its header is no JSON from byte ", position, " of ", header_.text.size(),
-             " on");
+    complain(file_, "its header is no JSON from byte ", std::min(position, header_.text.size()),
+             " of ", header_.text.size(), " on");
   }
 
  private:
