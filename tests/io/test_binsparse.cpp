@@ -181,7 +181,8 @@ BOOST_AUTO_TEST_CASE(refuses_what_it_does_not_serve) {
                 "/m: has a fill value; what is not stored must be zero");
   check_refused(changed(csr(), "format", "CSC"), parts,
                 "/m: format \"CSC\" is not supported, CSR, COO, DMAT or DVEC would be right");
-  check_refused(changed(csr(), "format", 3), parts, "/m: the descriptor has no text key format");
+  check_refused(changed(csr(), "format", 3), parts,
+                "/m: the descriptor has no text key format, nor that of filters");
   check_refused(changed(csr(), "data_types", {{"values", "complex[float32]"}}), parts,
                 "/m: values are complex[float32], real numbers are needed");
   check_refused(changed(csr(), "data_types", 1), parts,
