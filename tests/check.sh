@@ -29,8 +29,17 @@ stage_packages() { bash tests/support/install_packages.sh < tests/packages.txt; 
 
 # --- builds -----------------------------------------------------------------------------------
 
+# With ccache at hand a second build takes seconds, also in another clone.
+launcher=()
+if command -v ccache > /dev/null; then
+  launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+  export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+fi
+
 build_preset() { # PRESET
-  cmake --preset "$1" -DESPALIER_DATA="$data" > "build/$1.log" 2>&1 || { cat "build/$1.log"; return 1; }
+  cmake --preset "$1" -DESPALIER_DATA="$data" "${launcher[@]}" > "build/$1.log" 2>&1 ||
+    { cat "build/$1.log"; return 1; }
   cmake --build --preset "$1" -j "$jobs"
 }
 
