@@ -12,7 +12,7 @@ namespace {
 // Beyond this a larger piece saves nothing that can be measured.
 constexpr std::int64_t kMostEntries = INT64_C(1) << 22;
 constexpr std::int64_t kLeastEntries = INT64_C(1) << 12;
-constexpr std::int64_t kMostKeptBytes = INT64_C(1) << 30;
+constexpr std::int64_t kMostKeptBytes = INT64_C(256) << 20;
 // Layers are cut into so many pieces, if those are not too small, so that more ranks than those of
 // the first run find work in them.
 constexpr std::int64_t kWantedPieces = 16;

@@ -31,8 +31,10 @@ void count_upper(const KeyedRows& keyed, std::span<std::int64_t> counts) {
   const kernels::CsrRows& rows = keyed.rows;
   if (!keyed.keys.empty()) {
     kernels::count_upper(std::span<const std::uint32_t>(keyed.keys), counts);
-  } else if (rows.iso && rows.nnz() > 0) {
-    counts[kernels::magnitude_key(rows.values[0]) >> 16U] += rows.nnz();
+  } else if (rows.iso) {
+    for (const float value : rows.values) {
+      counts[kernels::magnitude_key(value) >> 16U] += rows.nnz();
+    }
   } else {
     kernels::count_upper(std::span<const float>(rows.values), counts);
   }
@@ -44,19 +46,19 @@ void count_lower(const KeyedRows& keyed, std::uint32_t upper, std::span<std::int
     kernels::count_lower(keyed.keys, upper, lower);
     return;
   }
-  for (std::int64_t k = 0; k < keyed.rows.nnz(); ++k) {
-    const std::uint32_t key = keyed.key(k);
-    lower[key & 0xFFFFU] += key >> 16U == upper ? 1 : 0;
+  const std::int64_t times = keyed.rows.iso ? keyed.rows.nnz() : 1;
+  for (const float value : keyed.rows.values) {
+    // Few are there, and the counts are more than the first-level cache holds.
+    const std::uint32_t key = kernels::magnitude_key(value);
+    if (key >> 16U == upper) {
+      lower[key & 0xFFFFU] += times;
+    }
   }
 }
 
 void add_magnitudes(const kernels::CsrRows& rows, kernels::LampTally& tally) {
-  if (rows.iso && rows.nnz() > 0) {
-    tally.add(kernels::magnitude_key(rows.values[0]), rows.nnz());
-    return;
-  }
   for (const float value : rows.values) {
-    tally.add(kernels::magnitude_key(value));
+    tally.add(kernels::magnitude_key(value), rows.iso ? rows.nnz() : 1);
   }
 }
 

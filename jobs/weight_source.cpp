@@ -117,8 +117,10 @@ void WeightSource::count(std::int64_t layer, Range rows, std::span<std::int64_t>
   const KeyedRows keyed = read_keyed(layer, rows);
   if (rule_) {
     kernels::count_upper(std::span<const std::uint32_t>(keyed.keys), counts);
-  } else if (keyed.rows.iso && keyed.rows.nnz() > 0) {
-    counts[kernels::magnitude_key(keyed.rows.values[0]) >> 16U] += keyed.rows.nnz();
+  } else if (keyed.rows.iso) {
+    for (const float value : keyed.rows.values) {
+      counts[kernels::magnitude_key(value) >> 16U] += keyed.rows.nnz();
+    }
   } else {
     kernels::count_upper(std::span<const float>(keyed.rows.values), counts);
   }
