@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Builds espalier and runs everything a change must pass, from a bare Debian 12 on (git and bash).
 #
-#   bash tests/check.sh [STAGE...]     stages: packages scripts build asan tsan smoke full
+#   bash tests/check.sh [STAGE...]     stages: packages scripts build asan tsan smoke full asan_program
 #
-# Without arguments all stages run in this order. Each has a budget of wall time on two cores; the
-# table at the end compares. A stage over its budget is reported, a failed one makes the exit
+# Without arguments all but the last run in this order. Each has a budget of wall time on two cores;
+# the table at the end compares. A stage over its budget is reported, a failed one makes the exit
 # status 1. ESPALIER_DATA names the folder of the data tests; where it does not exist they are
 # skipped, where it exists a skipped one is a failure. CHECK_JOBS sets the number of parallel jobs.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-declare -A budget=([packages]=300 [scripts]=10 [build]=300 [asan]=540 [tsan]=240 [smoke]=60 [full]=420)
+declare -A budget=([packages]=300 [scripts]=10 [build]=300 [asan]=540 [tsan]=240 [smoke]=60 [full]=420 [asan_program]=1200)
 all_stages=(packages scripts build asan tsan smoke full)
 jobs=${CHECK_JOBS:-$(nproc)}
 data=$(realpath -m "${ESPALIER_DATA:-../shared/data}")
@@ -86,15 +86,17 @@ book_skips() { # BUILD LOG
   done < <(sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: ([^ ]+) \.*\**Skipped.*/\1/p' "$2")
 }
 
-# The sanitizers take the smoke tests of all rooms, and the program on files that are broken, odd or
-# of other programs; ThreadSanitizer what runs on threads.
-asan_program='^program\.(bad_text|bad_files|shapes|formats|import_idx|import_tsv|compare|outputs|second_opinion|graphchallenge)$'
+# AddressSanitizer takes the smoke tests of the rooms that handle memory and foreign bytes, and the
+# seeds of the fuzzers; ThreadSanitizer what runs on threads. The stage asan_program is not among
+# those of CI, because building all jobs once more takes as long as everything else: it runs the
+# program on files that are broken, odd or of other programs.
+asan_program='^program\.(bad_text|bad_files|shapes|formats|import_.*|export_.*|onnx|safetensors|compare|outputs|second_opinion|graphchallenge)$'
 # shellcheck disable=SC2317
-stage_asan() {
-  build_preset asan && cmake --build build/asan -j "$jobs" --target espalier || return 1
-  run_tests asan smoke
-  local status=$?
-  run_tests asan full "$asan_program" && return "$status"
+stage_asan() { build_preset asan && run_tests asan asan; }
+# shellcheck disable=SC2317
+stage_asan_program() {
+  build_preset asan && cmake --build build/asan -j "$jobs" --target espalier &&
+    run_tests asan full "$asan_program"
 }
 # shellcheck disable=SC2317
 stage_tsan() { build_preset tsan && run_tests tsan threads; }
@@ -149,7 +151,7 @@ stages=("$@")
 [ "${#stages[@]}" -gt 0 ] || stages=("${all_stages[@]}")
 for stage in "${stages[@]}"; do
   if [ -z "${budget[$stage]:-}" ]; then
-    printf 'unknown stage %s; there are: %s\n' "$stage" "${all_stages[*]}" >&2
+    printf 'unknown stage %s; there are: %s\n' "$stage" "${!budget[*]}" >&2
     exit 64
   fi
 done
