@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Damaged, foreign and contradictory HDF5 files: one clear line that names the place, the documented
 exit status at 1 and 3 ranks, no output."""
-# timeout: 400
+# timeout: 600
 import os
 import shutil
 

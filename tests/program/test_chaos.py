@@ -4,7 +4,7 @@ of ranks, end with the bytes of a run that nobody disturbed.
 
 CHAOS_RUNS sets the number of kills of infer (a few without it; half as many of prune and of
 import), CHAOS_SEED what they are."""
-# timeout: 240
+# timeout: 600
 import json
 import os
 import random

@@ -2,7 +2,7 @@
 """espalier submit on a real Slurm: jobs that stop in time come back by themselves until they are
 done, whatever befalls them, and no unfinished job is ever booked as completed."""
 # label: full cluster
-# timeout: 300
+# timeout: 600
 import os
 import sys
 import time

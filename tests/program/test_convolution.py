@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Convolutional networks: generated, looked at, run, pruned, against SciPy's own convolution."""
-# timeout: 240
+# timeout: 600
 import json
 import os
 import shutil

@@ -3,7 +3,7 @@
 saved before is there: with more room the same command goes on to the same bytes.
 
 DISK_STEP is the step in which disks grow, in KiB (without it about ten disks a job)."""
-# timeout: 300
+# timeout: 600
 import os
 import subprocess
 import sys

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What befalls a job while it runs: a rank that hangs, inputs that vanish or are held by others, a
 folder that turns read-only. A clear line, the documented status, and what was saved is still there."""
-# timeout: 240
+# timeout: 600
 import os
 import shutil
 import signal

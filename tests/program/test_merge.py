@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """infer --part and merge: joined parts have the bytes of an undivided run, however they were cut and
 on whatever ranks; parts that do not belong together are refused."""
-# timeout: 300
+# timeout: 600
 import json
 import os
 

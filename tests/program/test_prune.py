@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# timeout: 400
+# timeout: 900
 """Pruning against NumPy: the same weights stay, whatever the layout, the ranks and the memory."""
 import json
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Stopping a job in time and going on with it: signals and time limits."""
-# timeout: 180
+# timeout: 400
 import json
 import os
 import signal
