@@ -121,7 +121,8 @@ ExitStatus export_network(Context& context, const io::Catalog& catalog) {
   const bool force = context.output_options().force;
   std::string format;
   const io::NetworkReader reader = locally(world, "opening the network", [&] {
-    format = context.options.choice("to", {"npy", "npz", "mtx", "graphchallenge", "onnx"});
+    format = context.options.choice("to",
+                                    {"npy", "npz", "mtx", "graphchallenge", "onnx", "safetensors"});
     return io::NetworkReader(catalog);
   });
   const io::Network& network = reader.network();

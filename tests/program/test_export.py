@@ -83,8 +83,8 @@ class ExportTest(ProgramTest):
                      words=["plain.h5", "--output top"])
         self.refused("plain.h5", "--to", "tsv", "--what", "output", "-o", "x.tsv", status=65,
                      words=["plain.h5", "--output full"])
-        self.refused(self.network, "--to", "tsv", "-o", "x.tsv", status=65,
-                     words=[self.network, "network", "result"])
+        self.refused(self.network, "--to", "tsv", "-o", "x.tsv", status=64,
+                     words=["tsv", "npz", "safetensors"])
         self.refused("absent.h5", "--to", "tsv", "-o", "x.tsv", status=66, words=["absent.h5"])
         self.assertFalse(os.path.exists("x.tsv"))
 
