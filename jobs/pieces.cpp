@@ -25,7 +25,7 @@ constexpr std::int64_t kMostRanks = INT64_C(1) << 20;
 PieceMemory plan_pieces(std::int64_t memory_per_rank) {
   const std::int64_t left = memory_per_rank - kProgramBytes;
   const PieceMemory memory{std::min(kMostEntries, left / 2 / kEntryBytes),
-                           std::min(kMostKeptBytes, left / 4), left / 4};
+                           std::min(kMostKeptBytes, left / 8), left / 4};
   if (memory.piece_entries < kLeastEntries) {
     throw Error(ExitStatus::kDoesNotFit,
                 text("--memory-per-rank ", spelled_bytes(memory_per_rank), " is too little: ",

@@ -35,7 +35,7 @@ modulecmd=$(command -v modulecmd || true)
 if [ -n "$modulecmd" ]; then
   code=$(MODULEPATH=$prefix/share/modulefiles "$modulecmd" bash load "espalier/$version")
   # shellcheck disable=SC2016 # the inner shell expands it
-  said=$(env -u MANPATH PATH=/usr/bin:/bin bash -c "$code"'; command -v espalier; echo "$MANPATH"')
+  said=$(env -u MANPATH PATH=/usr/bin:/bin bash -c "$code"$'\n''command -v espalier; echo "$MANPATH"')
   echo "$said"
   case $said in
     "$prefix/bin/espalier"*"$prefix/share/man"*) ;;
