@@ -53,7 +53,7 @@ class SweepTest(ProgramTest):
         """Runs the job on disks of growing size until it fits. Everything is saved at once, so that
         writes fail in files of units, manifests and the output itself."""
         make, grow, drop = room(kind, f"{self.folder}/disk")
-        least = 4096 if kind == "tmpfs" else 64 << 10
+        least = 4096 if kind == "tmpfs" else 128 << 10
         most = 16 << 20
         needed = 3 * os.path.getsize(undisturbed) + (256 << 10)
         step = STEP or max(needed // 10 // 4096 * 4096, 4096)
@@ -106,9 +106,10 @@ class SweepTest(ProgramTest):
         import_inputs(self)
         self.sweep(IMPORT, "undisturbed.h5")
 
-    def test_without_reservation(self):
-        prune_inputs(self)
-        self.sweep(prune_job("nm")[:-2], "nm.h5", kind="ext2")
+    if STEP:  # takes a loop device, and its time
+        def test_without_reservation(self):
+            prune_inputs(self)
+            self.sweep(prune_job("nm")[:-2], "nm.h5", kind="ext2")
 
 
 def can_mount():
