@@ -8,40 +8,15 @@ import os
 import subprocess
 import sys
 
-from resumable import IMPORT, INFER, import_inputs, link_inputs, prune_inputs, prune_job
+from resumable import IMPORT, INFER, import_inputs, link_inputs, prune_inputs
 from support import ProgramTest, content, main
 
 STEP = int(os.environ.get("DISK_STEP", 0)) << 10
 FULL = 74
 
 
-def room(kind, folder):
-    """How to make, grow and drop a small disk: one that can reserve space, and one that cannot."""
-    def run(*command):
-        subprocess.run(command, check=True, capture_output=True)
-
-    def make(size):
-        if kind == "tmpfs":
-            run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
-        else:
-            with open("image", "wb") as file:
-                file.truncate(size)
-            run("mkfs.ext2", "-q", "-b", "1024", "-m", "0", "-N", "64", "image")
-            run("mount", "-o", "loop", "image", folder)
-            os.rmdir(f"{folder}/lost+found")
-
-    def grow(size):
-        if kind == "tmpfs":
-            run("mount", "-o", f"remount,size={size}", folder)
-        else:
-            # What it holds moves to a larger one.
-            run("cp", "-r", folder, "held")
-            run("umount", folder)
-            make(size)
-            run("cp", "-r", "held/.", folder)
-            run("rm", "-r", "held")
-
-    return make, grow, lambda: run("umount", folder)
+def on_disk(folder, *options):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", folder], check=True)
 
 
 class SweepTest(ProgramTest):
@@ -49,11 +24,11 @@ class SweepTest(ProgramTest):
         super().setUp()
         os.makedirs("disk")
 
-    def sweep(self, job, undisturbed, kind="tmpfs"):
+    def sweep(self, job, undisturbed):
         """Runs the job on disks of growing size until it fits. Everything is saved at once, so that
         writes fail in files of units, manifests and the output itself."""
-        make, grow, drop = room(kind, f"{self.folder}/disk")
-        least = 4096 if kind == "tmpfs" else 128 << 10
+        disk = f"{self.folder}/disk"
+        least = 4096
         most = 16 << 20
         needed = 3 * os.path.getsize(undisturbed) + (256 << 10)
         step = STEP or max(needed // 10 // 4096 * 4096, 4096)
@@ -62,11 +37,12 @@ class SweepTest(ProgramTest):
         while statuses[-2:] != [0, 0]:
             self.assertLess(size, most, statuses)
             ranks = len(statuses) % 3 + 1
-            make(size)
+            on_disk(disk, f"size={size}")
             try:
-                statuses.append(self.one_disk(job, undisturbed, ranks, lambda: grow(most)))
+                statuses.append(self.one_disk(job, undisturbed, ranks,
+                                              lambda: on_disk(disk, "remount", f"size={most}")))
             finally:
-                drop()
+                subprocess.run(["umount", disk], check=True)
             size += step
         print(f"{self.id()}: {len(statuses)} disks from {least >> 10} to {size >> 10} KiB, "
               f"{statuses.count(FULL)} of them full", flush=True)
@@ -105,11 +81,6 @@ class SweepTest(ProgramTest):
     def test_import(self):
         import_inputs(self)
         self.sweep(IMPORT, "undisturbed.h5")
-
-    if STEP:  # takes a loop device, and its time
-        def test_without_reservation(self):
-            prune_inputs(self)
-            self.sweep(prune_job("nm")[:-2], "nm.h5", kind="ext2")
 
 
 def can_mount():
