@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# timeout: 600
 """import --from npy, npz, mtx: what NumPy and SciPy write becomes layers and batches, the same bytes
 at 1 and 3 ranks; what is damaged or lies is refused."""
 import io
