@@ -5,7 +5,6 @@ done, whatever befalls them, and no unfinished job is ever booked as completed."
 # timeout: 600
 import os
 import sys
-import time
 
 from resumable import INFER
 from slurm import SlurmTest, missing
@@ -61,15 +60,6 @@ def node_crashes(here):
     here.completes(number, restarts=1)
 
 
-def controller_restarts(here):
-    """Nobody asked a running job to stop, so it does not."""
-    number = here.infer()
-    here.wait_for_units(number)
-    with here.slurm.without_controller():
-        time.sleep(1)
-    here.completes(number)
-
-
 def array(here):
     """Tasks of an array are asked to stop and come back one by one; the merged result is whole."""
     first, merge = here.submit("-t", 5, "-n", 1, "--array", "3%2", "-w", "n10", "--", *INFER, "-o",
@@ -122,8 +112,6 @@ class ClusterTest(SlurmTest):
             asked_to_stop=asked_to_stop, cancelled=cancelled, gets_nowhere=gets_nowhere,
             requeued_by_hand=requeued_by_hand, preempted=preempted, node_crashes=node_crashes,
             array=array, broken_chain=broken_chain, chain=(chain, NOBODY))
-        # By itself: what happens in the controller's last moment may be forgotten.
-        self.run_scenarios(controller_restarts=controller_restarts)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ undisturbed run."""
 # label: night cluster
 # timeout: 600
 import sys
+import time
 
 from slurm import SlurmTest, missing
 from support import main, write_lines
@@ -65,6 +66,15 @@ def node_crashes(here):
     here.completes(here.infer(options=("-N", 2, "-n", 2, "-w", "n[9-10]", *MPIRUN)), resumed=True)
 
 
+def controller_restarts(here):
+    """Nobody asked a running job to stop, so it does not."""
+    number = here.infer()
+    here.wait_for_units(number)
+    with here.slurm.without_controller():
+        time.sleep(1)
+    here.completes(number)
+
+
 class ClusterFaultsTest(SlurmTest):
     NODES = 10
 
@@ -72,6 +82,10 @@ class ClusterFaultsTest(SlurmTest):
         self.run_scenarios(
             time_is_over=time_is_over, time_is_over_under_mpirun=time_is_over_under_mpirun,
             asked_to_stop=asked_to_stop, preempted=preempted, node_crashes=node_crashes)
+
+    def test_a_controller_that_crashes(self):
+        # By itself: what happens in the controller's last moment may be forgotten.
+        self.run_scenarios(controller_restarts=controller_restarts)
 
 
 if __name__ == "__main__":
