@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <utility>
 
@@ -125,8 +124,7 @@ void ModelReader::refuse_not_finite(std::int64_t layer, Range elements) const {
       }
     }
   }
-  expects(false, "a weight that is not finite is found again");
-  std::abort();
+  throw BugError("a weight that is not finite is found again");
 }
 
 }  // namespace espalier::io

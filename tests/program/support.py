@@ -178,5 +178,16 @@ def files_below(folder="."):
                   for name in names)
 
 
+def can_mount():
+    """Whether small disks can be made here: it takes root."""
+    os.makedirs("probe", exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "probe"],
+                             capture_output=True, text=True)
+    if mounted.returncode == 0:
+        subprocess.run(["umount", "probe"], check=True)
+    os.rmdir("probe")
+    return mounted.returncode == 0
+
+
 def main():
     unittest.main(module=sys.modules["__main__"], verbosity=2)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from resumable import IMPORT, INFER, import_inputs, link_inputs, prune_inputs
-from support import ProgramTest, content, main
+from support import ProgramTest, can_mount, content, main
 
 STEP = int(os.environ.get("DISK_STEP", 0)) << 10
 FULL = 74
@@ -81,16 +81,6 @@ class SweepTest(ProgramTest):
     def test_import(self):
         import_inputs(self)
         self.sweep(IMPORT, "undisturbed.h5")
-
-
-def can_mount():
-    os.makedirs("probe", exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "probe"],
-                             capture_output=True, check=False)
-    if mounted.returncode == 0:
-        subprocess.run(["umount", "probe"], check=True)
-    os.rmdir("probe")
-    return mounted.returncode == 0
 
 
 if __name__ == "__main__":

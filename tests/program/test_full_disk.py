@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from support import ProgramTest, main, small_batch, small_network
+from support import ProgramTest, can_mount, main, small_batch, small_network
 
 
 class FullDiskTest(ProgramTest):
@@ -44,16 +44,6 @@ class FullDiskTest(ProgramTest):
         for ranks in (1, 3):
             self.espalier("inspect", network, "--report", "disk/run.json", ranks=ranks, status=74)
             self.assertEqual(os.listdir("disk"), ["rest"])
-
-
-def can_mount():
-    os.makedirs("probe", exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "probe"],
-                             capture_output=True, text=True)
-    if mounted.returncode == 0:
-        subprocess.run(["umount", "probe"], check=True)
-    os.rmdir("probe")
-    return mounted.returncode == 0
 
 
 if __name__ == "__main__":
