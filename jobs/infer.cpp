@@ -44,11 +44,6 @@ OutcomeOptions outcome_options(const Options& options, const io::Network& networ
 }
 
 void check_pair(const Files& files, const io::Network& network, const io::Batch& batch) {
-  if (!network.is_chain()) {
-    throw Error(ExitStatus::kBadData, text(files.network,
-                                           ": its layers are no plain chain (see their `inputs`); "
-                                           "infer runs chains only"));
-  }
   if (batch.features.cols != network.inputs()) {
     throw Error(ExitStatus::kBadData,
                 text(files.batch, " has ", batch.features.cols, " features a sample but ",

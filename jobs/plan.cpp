@@ -4,6 +4,7 @@
 
 #include "framework/error.hpp"
 #include "framework/shard.hpp"
+#include "jobs/boundaries.hpp"
 #include "jobs/depth_first.hpp"
 #include "kernels/layout.hpp"
 
@@ -21,11 +22,11 @@ std::int64_t packed_layer_bytes(const io::Layer& layer) {
   return weight.stored * (index_bytes + value_bytes) + weight.rows * (8 + 4);
 }
 
-// Widest layer boundary of the network, in neurons.
+// Widest layer boundary of the network, in neurons: outputs, and what skips the layer.
 std::int64_t widest(const io::Network& network) {
   std::int64_t neurons = network.inputs();
-  for (const io::Layer& layer : network.layers) {
-    neurons = std::max(neurons, layer.weight.rows);
+  for (const Boundary& boundary : plan_boundaries(network)) {
+    neurons = std::max(neurons, boundary.width);
   }
   return neurons;
 }

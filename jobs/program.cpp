@@ -191,7 +191,7 @@ bool asks_for_help(const std::vector<std::string>& arguments) {
 }  // namespace
 
 std::vector<Job> all_jobs() {
-  return {import_job(),   export_job(),  generate_job(), prune_job(),  infer_job(),
+  return {import_job(),   export_job(),  generate_job(), prune_job(),  convert_job(), infer_job(),
           evaluate_job(), compare_job(), inspect_job(),  verify_job(), bench_job()};
 }
 
