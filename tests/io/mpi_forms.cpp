@@ -63,9 +63,11 @@ std::map<std::pair<std::int64_t, std::int64_t>, float> weights_of(const Shape& s
   return weights;
 }
 
+std::string group_of(MatrixFormat form) { return "/" + io::to_string(form); }
+
 MatrixInfo plan(const Shape& shape, MatrixFormat form) {
   MatrixInfo matrix;
-  matrix.group = "/m";
+  matrix.group = group_of(form);
   matrix.format = form;
   matrix.rows = shape.rows;
   matrix.cols = shape.cols;
@@ -79,14 +81,8 @@ MatrixInfo plan(const Shape& shape, MatrixFormat form) {
   return matrix;
 }
 
-void write_matrix(const Comm& comm, const std::string& path, const Shape& shape,
-                  MatrixFormat form) {
-  io::OutputOptions options;
-  options.force = true;
-  io::StagedFile file(comm, path, provenance_of("network"), options);
+void write_rows(const Comm& comm, const Shape& shape, MatrixFormat form, io::MatrixWriter& writer) {
   const MatrixInfo matrix = plan(shape, form);
-  io::MatrixWriter writer(file, matrix);
-  file.create();
   std::int64_t stored = 0;
   const std::int64_t lines = lines_of(shape, form);
   const std::int64_t half = lines / 2 / matrix.block_rows * matrix.block_rows;
@@ -103,6 +99,21 @@ void write_matrix(const Comm& comm, const std::string& path, const Shape& shape,
     }
     writer.write_rows(rows, stored + comm.sum_before(rows.nnz()));
     stored += comm.sum(rows.nnz());
+  }
+}
+
+// A group for each form.
+void write_forms(const Comm& comm, const std::string& path, const Shape& shape) {
+  io::OutputOptions options;
+  options.force = true;
+  io::StagedFile file(comm, path, provenance_of("network"), options);
+  std::vector<io::MatrixWriter> writers;
+  for (const MatrixFormat form : kForms) {
+    writers.emplace_back(file, plan(shape, form));
+  }
+  file.create();
+  for (std::size_t i = 0; i < kForms.size(); ++i) {
+    write_rows(comm, shape, kForms[i], writers[i]);
   }
   file.finish();
 }
@@ -129,7 +140,7 @@ void check_rows(const DataFile& file, const MatrixInfo& matrix, const Shape& sha
 
 void check_counts(const DataFile& file, const MatrixInfo& matrix, const Shape& shape) {
   const auto weights = weights_of(shape, matrix.format);
-  for (const std::int64_t row : {INT64_C(0), shape.rows / 3, shape.rows / 2, shape.rows}) {
+  for (const std::int64_t row : {std::int64_t{0}, shape.rows / 3, shape.rows / 2, shape.rows}) {
     const std::int64_t before = io::nnz_before(file, matrix, row);
     if (matrix.format == MatrixFormat::kTensor) {
       BOOST_CHECK(before >= 0 && before <= matrix.stored);
@@ -174,16 +185,16 @@ BOOST_AUTO_TEST_CASE(all_forms_of_all_shapes) {
   const Comm world(MPI_COMM_WORLD), self(MPI_COMM_SELF);
   const FilePair files = file_pair("form", world);
   for (const Shape& shape : kShapes) {
+    write_forms(world, files.shared, shape);
+    write_forms(self, files.alone, shape);
+    const std::string bytes = bytes_of(files.shared);
+    BOOST_CHECK(!bytes.empty() && bytes == bytes_of(files.alone));
+    const io::Catalog catalog = io::read_catalog(self, files.alone);
+    const DataFile file(catalog);
     for (const MatrixFormat form : kForms) {
       BOOST_TEST_CONTEXT(io::to_string(form)
                          << " " << shape.rows << " x " << shape.cols << " at " << shape.density) {
-        write_matrix(world, files.shared, shape, form);
-        write_matrix(self, files.alone, shape, form);
-        const std::string bytes = bytes_of(files.shared);
-        BOOST_CHECK(!bytes.empty() && bytes == bytes_of(files.alone));
-        const io::Catalog catalog = io::read_catalog(self, files.alone);
-        const DataFile file(catalog);
-        const MatrixInfo matrix = io::parse_matrix(catalog, "/m");
+        const MatrixInfo matrix = io::parse_matrix(catalog, group_of(form));
         BOOST_CHECK(matrix.format == form && matrix.rows == shape.rows &&
                     matrix.cols == shape.cols && matrix.stored == plan(shape, form).stored);
         for (const Range range : {Range{0, shape.rows}, Range{shape.rows / 3, shape.rows / 2},
@@ -193,8 +204,8 @@ BOOST_AUTO_TEST_CASE(all_forms_of_all_shapes) {
         check_counts(file, matrix, shape);
         check_single_weights(file, matrix, shape);
       }
-      world.barrier();  // before the next file takes this one's name
     }
+    world.barrier();  // before the next file takes this one's name
   }
 }
 
