@@ -6,6 +6,8 @@
 #   mini-slurm.sh env                what clients need: eval "$(mini-slurm.sh env)"
 #   mini-slurm.sh crash NODE         power failure: the node's daemon, steps and ranks are gone
 #   mini-slurm.sh boot NODE          switches a crashed node on again
+#   mini-slurm.sh crash-controller   ends slurmctld at once
+#   mini-slurm.sh boot-controller    starts it again, with what it had written down
 #   mini-slurm.sh stop               ends all of it, and only what it has started
 #
 # Needs root and the Debian packages slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge.
@@ -98,8 +100,9 @@ PreemptMode=REQUEUE
 JobRequeue=1
 ReturnToService=2
 SlurmctldTimeout=10
-SlurmdTimeout=6
-MessageTimeout=5
+SlurmdTimeout=12
+MessageTimeout=20
+BatchStartTimeout=60
 InactiveLimit=0
 KillWait=3
 WaitTime=5
@@ -121,6 +124,7 @@ END
 # Process 1 of the node's namespace outlives the daemon's restarts; when it is killed the kernel ends
 # everything in the node, ranks included.
 boot() { # NODE
+  rm -rf "$folder/spool/$1" # what a crash has left there gets in the way of the same job's next start
   mkdir -p "$folder/spool/$1" "$folder/tmp/$1"
   # shellcheck disable=SC2016 # the inner shell expands it
   setsid unshare --fork --kill-child --pid --mount --uts --mount-proc bash -c '
@@ -130,6 +134,12 @@ boot() { # NODE
     slurmd -D -N "$1" &
     while :; do wait; sleep 0.2; done' node "$1" < /dev/null >> "$folder/log/$1.out" 2>&1 &
   note "$1" $!
+}
+
+boot_controller() {
+  setsid slurmctld -D < /dev/null >> "$folder/log/slurmctld.out" 2>&1 &
+  note slurmctld $!
+  wait_for 100 controller_up || die "slurmctld does not start, see $folder/log"
 }
 
 all_idle() { [ "$(sinfo -h -N -p batch -t idle -o %N 2> /dev/null | wc -l)" = "$1" ]; }
@@ -152,9 +162,7 @@ start() { # N
     < /dev/null > "$folder/log/munged" 2>&1 &
   note munged $!
   wait_for 50 test -S "$folder/munge/socket" || die "munged does not start, see $folder/log/munged"
-  setsid slurmctld -D -c < /dev/null > "$folder/log/slurmctld.out" 2>&1 &
-  note slurmctld $!
-  wait_for 100 controller_up || die "slurmctld does not start, see $folder/log"
+  boot_controller
   for node in $(nodes); do boot "$node"; done
   wait_for 300 all_idle "$1" || die "the nodes are not idle after 30 s, see $folder/log"
 }
@@ -182,10 +190,12 @@ case ${1:-} in
     printf 'export OMPI_MCA_pml=ob1 OMPI_MCA_mpi_yield_when_idle=1\n'
     ;;
   crash) end "$2" KILL ;;
+  crash-controller) end slurmctld KILL ;;
+  boot-controller) pid_of slurmctld > /dev/null || boot_controller ;;
   boot) pid_of "$2" > /dev/null || boot "$2" ;;
   stop) stop ;;
   *)
-    sed -n '2,14s/^# \{0,1\}//p' "$0"
+    sed -n '2,16s/^# \{0,1\}//p' "$0"
     exit 64
     ;;
 esac

@@ -22,6 +22,15 @@ constexpr const char* kEspalier = "espalier";
 // Deflate cannot shrink by more than about 1:1032, so larger claims cannot be true.
 constexpr std::int64_t kMaxInflation = 1100;
 
+// A format without its axes in order, which may be said aloud.
+json without_transpose(json format) {
+  if (format.is_object() && format.contains("custom") && format["custom"].is_object() &&
+      format["custom"].value("transpose", json()) == json({0, 1, 2, 3})) {
+    format["custom"].erase("transpose");
+  }
+  return format;
+}
+
 // Reads one group's descriptor; every complaint names file and group.
 class Parser {
  public:
@@ -100,11 +109,12 @@ class Parser {
       return *form == "list" ? MatrixFormat::kList : MatrixFormat::kMap;
     }
     const auto format = descriptor_.find("format");
-    if (format != descriptor_.end() && *format == blocks_format()) {
-      return MatrixFormat::kTensor;
+    // Tensors and filters have the same levels; only a tensor has a shape of its own beside them.
+    if (format != descriptor_.end() && without_transpose(*format) == blocks_format()) {
+      return own_.contains("shape") ? MatrixFormat::kTensor : MatrixFormat::kFilters;
     }
     require(format != descriptor_.end() && format->is_string(),
-            "the descriptor has no text key format");
+            "the descriptor has no text key format, nor that of filters");
     const auto& spelled = format->get_ref<const std::string&>();
     constexpr std::array<std::pair<std::string_view, MatrixFormat>, 8> kKnown = {{
         {"CSR", MatrixFormat::kCsr},
@@ -161,6 +171,9 @@ class Parser {
       case MatrixFormat::kTensor:
         parse_blocks(matrix);
         break;
+      case MatrixFormat::kFilters:
+        parse_filters(matrix);
+        break;
       case MatrixFormat::kMap:
       case MatrixFormat::kVector:
         parse_linear(matrix);
@@ -177,6 +190,20 @@ class Parser {
     require(matrix.rows < std::numeric_limits<std::int64_t>::max(), "has ", matrix.rows, " rows");
     require(matrix.cols <= kMaxSide, "is ", matrix.cols, " wide, at most ", kMaxSide,
             " columns are supported");
+  }
+
+  void parse_filters(MatrixInfo& matrix) const {
+    const auto shape = numbers(descriptor_, "shape", 4);
+    matrix.rows = shape[0];
+    matrix.cols = shape[1];
+    matrix.filter_height = shape[2];
+    matrix.filter_width = shape[3];
+    for (const std::int64_t side : {matrix.filter_height, matrix.filter_width}) {
+      require(side > 0 && side <= kMaxSide, "its filters are ", matrix.filter_height, " x ",
+              matrix.filter_width);
+      require(matrix.cols <= kMaxSide / side, "has more than ", kMaxSide, " columns");
+      matrix.cols *= side;
+    }
   }
 
   void parse_blocks(MatrixInfo& matrix) const {
@@ -244,8 +271,11 @@ class Parser {
 
   void check_counts(const MatrixInfo& matrix) const {
     const bool dense = matrix.format == MatrixFormat::kDmat;
-    require(!matrix.stores_zeros() || !matrix.iso, "is a ", to_string(matrix.format),
+    const bool filters = matrix.format == MatrixFormat::kFilters;
+    require((!matrix.stores_zeros() && !filters) || !matrix.iso, "is a ", to_string(matrix.format),
             " of one value for all; such a matrix is not supported");
+    require(!filters || matrix.stored % matrix.values_per_index() == 0, "has ", matrix.stored,
+            " stored values, no multiple of ", matrix.values_per_index(), " a filter");
     // The size of these is not bound to the size of the file.
     const bool bound = !matrix.iso && (matrix.format == MatrixFormat::kCsr || dense ||
                                        matrix.format == MatrixFormat::kList ||
@@ -295,8 +325,9 @@ class Parser {
         break;
       case MatrixFormat::kCoo:
       case MatrixFormat::kTensor:
-        check_dataset("indices_0", stored / matrix.block_values(), false);
-        check_dataset("indices_1", stored / matrix.block_values(), false);
+      case MatrixFormat::kFilters:
+        check_dataset("indices_0", stored / matrix.values_per_index(), false);
+        check_dataset("indices_1", stored / matrix.values_per_index(), false);
         break;
       case MatrixFormat::kVector:
         check_dataset("indices_0", stored, false);

@@ -20,6 +20,7 @@ enum class MatrixFormat {
   kVector,  // CVEC: one sparse vector over the linear index
   kDmat,
   kDvec,
+  kFilters,  // the same levels as kTensor: (output channel, input channel) over the taps
 };
 
 struct MatrixInfo {
@@ -31,8 +32,16 @@ struct MatrixInfo {
   bool iso = false;         // `values` holds one value for all
   std::int64_t block_rows = 1, block_cols = 1;  // of a tensor
   int bucket_bits = 0;  // of a map: a bucket holds 2^bucket_bits linear indices in a row
+  // Of kFilters: rows are output channels, columns (input channel, y, x) of filters of this size.
+  std::int64_t filter_height = 1, filter_width = 1;
 
   std::int64_t block_values() const noexcept { return block_rows * block_cols; }
+  // Stored values that share their indices: those of a filter or a block.
+  std::int64_t values_per_index() const noexcept {
+    return format == MatrixFormat::kFilters  ? filter_height * filter_width
+           : format == MatrixFormat::kTensor ? block_values()
+                                             : 1;
+  }
   // Of a tensor: blocks one above the other, and beside each other.
   std::int64_t rows_of_blocks() const noexcept { return (rows - 1) / block_rows + 1; }
   std::int64_t cols_of_blocks() const noexcept { return (cols - 1) / block_cols + 1; }
@@ -47,10 +56,10 @@ struct MatrixInfo {
 // The most values that a block of a tensor has.
 inline constexpr std::int64_t kMostBlockValues = 65536;
 
-// "CSR", "CSC", "COO", "tensor", "map", "list", "CVEC", "DMAT", "DVEC"
+// "CSR", "CSC", "COO", "tensor", "map", "list", "CVEC", "DMAT", "DVEC", "filters"
 std::string to_string(MatrixFormat format);
 
-// How a descriptor spells the format of a tensor.
+// How a descriptor spells the format of a tensor and of filters.
 nlohmann::json blocks_format();
 
 // The width of a map's buckets (8, 16 or 32 bits) with which it is smallest.

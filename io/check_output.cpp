@@ -7,6 +7,7 @@
 #include "framework/agree.hpp"
 #include "framework/error.hpp"
 #include "io/catalog.hpp"
+#include "io/file_kind.hpp"
 #include "io/part_file.hpp"
 #include "io/staged_file.hpp"
 
@@ -17,14 +18,9 @@ namespace {
 std::optional<std::string> stored_job_digest(const Comm& comm, const std::string& path) {
   try {
     const Catalog catalog = read_catalog(comm, path);
-    const nlohmann::json* origin = catalog.find_attribute("/", "espalier");
-    if (origin == nullptr || !origin->is_string()) {
-      return std::nullopt;
-    }
-    const auto parsed =
-        nlohmann::json::parse(origin->get_ref<const std::string&>(), nullptr, false);
-    if (parsed.is_object() && parsed.contains("job_digest") && parsed["job_digest"].is_string()) {
-      return parsed["job_digest"].get<std::string>();
+    const nlohmann::json origin = origin_of(catalog);
+    if (origin.contains("job_digest") && origin["job_digest"].is_string()) {
+      return origin["job_digest"].get<std::string>();
     }
     return std::nullopt;
   } catch (const SharedError& error) {

@@ -29,6 +29,8 @@ std::string to_string(MatrixFormat format) {
       return "CVEC";
     case MatrixFormat::kDmat:
       return "DMAT";
+    case MatrixFormat::kFilters:
+      return "filters";
     case MatrixFormat::kDvec:
       break;
   }
@@ -79,6 +81,11 @@ std::string make_descriptor(const MatrixInfo& matrix,
       inner["shape"] = {matrix.rows_of_blocks(), matrix.cols_of_blocks(), matrix.block_rows,
                         matrix.block_cols};
       own = {{"shape", own_shape}};
+      break;
+    case MatrixFormat::kFilters:
+      inner["format"] = blocks_format();
+      inner["shape"] = {matrix.rows, matrix.cols / matrix.values_per_index(), matrix.filter_height,
+                        matrix.filter_width};
       break;
     case MatrixFormat::kMap:
       // To others it is the linear index cut into the rows of a CSR matrix.

@@ -40,15 +40,20 @@ std::string mark_of(const std::string& kind) {
 
 }  // namespace
 
+nlohmann::json origin_of(const Catalog& catalog) {
+  const nlohmann::json* attribute = catalog.find_attribute("/", "espalier");
+  if (attribute == nullptr || !attribute->is_string()) {
+    return nullptr;
+  }
+  auto origin = nlohmann::json::parse(attribute->get_ref<const std::string&>(), nullptr, false);
+  return origin.is_object() ? origin : nlohmann::json(nullptr);
+}
+
 std::string kind_of_file(const Catalog& catalog) {
-  const nlohmann::json* origin = catalog.find_attribute("/", "espalier");
-  if (origin == nullptr) {
+  if (catalog.find_attribute("/", "espalier") == nullptr) {
     return kind_by_structure(catalog);
   }
-  const auto parsed =
-      origin->is_string()
-          ? nlohmann::json::parse(origin->get_ref<const std::string&>(), nullptr, false)
-          : nlohmann::json();
+  const nlohmann::json parsed = origin_of(catalog);
   if (!parsed.is_object() || !parsed.contains("kind") || !parsed["kind"].is_string() ||
       !parsed.contains("format") || !parsed["format"].is_number_integer()) {
     throw Error(ExitStatus::kBadData,

@@ -36,6 +36,13 @@ std::int64_t position_of(const DataFile& file, const MatrixInfo& matrix, std::in
     case MatrixFormat::kCoo:
       return search(file, part(file, matrix, "indices_1"), column,
                     {triplet_of(file, matrix, row), triplet_of(file, matrix, row + 1)});
+    case MatrixFormat::kFilters: {
+      const std::int64_t taps = matrix.values_per_index();
+      const std::int64_t filter =
+          search(file, part(file, matrix, "indices_1"), column / taps,
+                 {triplet_of(file, matrix, row), triplet_of(file, matrix, row + 1)});
+      return filter == kNowhere ? kNowhere : filter * taps + column % taps;
+    }
     case MatrixFormat::kTensor: {
       const std::int64_t above = row / matrix.block_rows;
       const std::int64_t block =
@@ -77,7 +84,7 @@ std::optional<float> find_weight(const DataFile& file, const MatrixInfo& matrix,
   if (!std::isfinite(value)) {
     complain(file, matrix, "row ", row, ", column ", column, ": the value is not finite");
   }
-  if (matrix.stores_zeros() && value == 0) {
+  if ((matrix.stores_zeros() || matrix.format == MatrixFormat::kFilters) && value == 0) {
     return std::nullopt;
   }
   return value;

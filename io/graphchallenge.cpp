@@ -131,11 +131,11 @@ struct Repeat {
   std::uint32_t row = 0, col = 0;
 };
 
-Repeat find_repeat(const Dealt& dealt, std::span<const std::int64_t> first_line) {
+Repeat find_repeat(const Dealt& dealt, const TripletLines& parsed) {
   std::vector<Repeat> lines;
   for (std::size_t rank = 0; rank < dealt.by_rank.size(); ++rank) {
     for (const Triplet& triplet : dealt.by_rank[rank]) {
-      lines.push_back({first_line[rank] + triplet.line, 0, triplet.row, triplet.col});
+      lines.push_back({parsed.number_of(rank, triplet.line), 0, triplet.row, triplet.col});
     }
   }
   const auto place = [](const Repeat& a) { return std::array{a.row, a.col}; };
@@ -178,7 +178,7 @@ kernels::CsrRows gather_rows(const Comm& comm, const TripletForm& form, TripletL
   Sorted sorted = locally(comm, "sorting " + form.path, [&] {
     Sorted result = sort_into_rows(dealt, mine, cols);
     if (result.repeats) {
-      repeat = find_repeat(dealt, lines.first_line);
+      repeat = find_repeat(dealt, lines);
     }
     leave_out_zeros(result.rows);
     keep_one_of_equal_values(result.rows);
@@ -242,13 +242,13 @@ kernels::CsrRows read_challenge_layer(const Comm& comm, const std::string& file,
 }
 
 ChallengeFeatures read_challenge_features(const Comm& comm, const std::string& file,
-                                          std::int64_t neurons,
-                                          std::optional<std::int64_t> samples) {
+                                          std::int64_t neurons, std::optional<std::int64_t> samples,
+                                          const TripletPieces& pieces) {
   check_neurons(neurons);
   expects(samples.value_or(1) <= kLargestIndex, "samples < 2^32");
   const TripletForm form{
       file, {"sample", "feature", "value"}, {samples.value_or(kLargestIndex), neurons}, 0};
-  TripletLines lines = read_triplet_lines(comm, form);
+  TripletLines lines = read_triplet_lines(comm, form, pieces);
   ChallengeFeatures features;
   if (samples) {
     features.samples = *samples;

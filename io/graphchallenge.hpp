@@ -8,6 +8,7 @@
 
 #include "framework/comm.hpp"
 #include "framework/shard.hpp"
+#include "io/triplet_lines.hpp"
 #include "kernels/layout.hpp"
 
 namespace espalier::io {
@@ -32,14 +33,15 @@ kernels::CsrRows read_challenge_layer(const Comm& comm, const std::string& file,
                                       std::int64_t neurons);
 
 // Reads features: a line `i j x` is the value of feature j in sample i. Returns this rank's
-// samples, split evenly; `samples` defaults to the largest sample number found.
+// samples, split evenly; `samples` defaults to the largest sample number found. `pieces`: how the
+// text is parsed.
 struct ChallengeFeatures {
   std::int64_t samples = 0;  // of all ranks
   kernels::CsrRows rows;
 };
 ChallengeFeatures read_challenge_features(const Comm& comm, const std::string& file,
-                                          std::int64_t neurons,
-                                          std::optional<std::int64_t> samples);
+                                          std::int64_t neurons, std::optional<std::int64_t> samples,
+                                          const TripletPieces& pieces = {});
 
 // Reads categories: 1-based sample ids, one a line, in any order; returns them 0-based, ascending.
 //   where    collective over `comm`: rank 0 reads and broadcasts

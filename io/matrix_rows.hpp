@@ -14,11 +14,10 @@
 
 namespace espalier::io {
 
-// Number of stored values in rows < row; rows * cols for DMAT, about as many for a tensor's rows
-// within a row of blocks.
-//   cost     CSR, list: one small read; COO, tensor, map, vector: O(log nnz) small reads; CSC:
-//   reads
-//            all indices (NetworkReader keeps what it finds)
+// Number of stored values in rows < row; rows * cols for DMAT, whole filters for kFilters, about as
+// many for a tensor's rows within a row of blocks.
+//   cost     CSR, list: one small read; COO, filters, tensor, map, vector: O(log nnz) small reads;
+//            CSC: reads all indices (NetworkReader keeps what it finds)
 std::int64_t nnz_before(const DataFile& file, const MatrixInfo& matrix, std::int64_t row);
 
 // The numbers of stored values in the rows before each row (rows + 1 values) of CSC.
@@ -45,11 +44,11 @@ kernels::CsrRows read_columns(const DataFile& file, const MatrixInfo& csc, Range
 void read_values(const DataFile& file, const MatrixInfo& matrix, std::int64_t first,
                  std::span<float> out);
 
-// The rows of `range`, whatever the format; zeros of a dense matrix or a block are left out. CSC
-// costs all indices of the layer for each call, and those values that are wanted. The result is
-// checked: pointers, order and range of indices, duplicates, finite values. Whoever reads many
-// layers gives back the rows that are done with: their memory is used again, which saves more time
-// than the reading takes.
+// The rows of `range`, whatever the format; zeros of a dense matrix, a filter or a block are left
+// out. CSC costs all indices of the layer for each call, and those values that are wanted. The
+// result is checked: pointers, order and range of indices, duplicates, finite values. Whoever reads
+// many layers gives back the rows that are done with: their memory is used again, which saves more
+// time than the reading takes.
 //   where    local, independent
 //   throws   Error(kBadData) naming file, group, row and what is wrong there
 kernels::CsrRows read_rows(const DataFile& file, const MatrixInfo& matrix, Range range,
@@ -57,6 +56,10 @@ kernels::CsrRows read_rows(const DataFile& file, const MatrixInfo& matrix, Range
 
 // How many blocks of a tensor these rows fill; they are whole rows of blocks.
 std::int64_t count_blocks(const kernels::CsrRows& rows, const MatrixInfo& tensor);
+
+// How many values the matrix's format stores of these rows: for kFilters those of all filters that
+// are not all zero.
+std::int64_t stored_values(const MatrixInfo& matrix, const kernels::CsrRows& rows);
 
 // Plans a matrix in `file` (borrowed) and later writes it.
 class MatrixWriter {
@@ -66,7 +69,8 @@ class MatrixWriter {
   //   where    local, the same on every rank, before StagedFile::create
   MatrixWriter(StagedFile& file, const MatrixInfo& matrix, ElementType value_type = kFloat32);
 
-  // Writes this rank's rows; `before` is the nnz in all rows before rows.first_row. A rank without
+  // Writes this rank's rows; `before` is the sum of stored_values of all rows before
+  // rows.first_row. A rank without
   // rows passes an empty one. Rows come from a rank in ascending order. rows.iso or not must
   // only be consistent with the values when the matrix is iso (all equal to `values[0]`).
   // DMAT and tensors take sparse rows, store the zeros and need no `before`; a tensor's rows come
@@ -87,6 +91,7 @@ class MatrixWriter {
   void write_buckets(const kernels::CsrRows& rows, std::int64_t before);
   void write_pairs(const kernels::CsrRows& rows, std::int64_t before);
   void write_blocks(const kernels::CsrRows& rows);
+  void write_filters(const kernels::CsrRows& rows, std::int64_t before);
 
   StagedFile* file_;
   MatrixInfo matrix_;

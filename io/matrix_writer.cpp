@@ -52,6 +52,28 @@ bool same_bits(float a, float b) {
   return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
 }
 
+// Calls use(row, channel, values) for each filter of the rows that is not all zero, in order.
+template <typename Use>
+void for_each_filter(const MatrixInfo& matrix, const CsrRows& rows, Use use) {
+  const std::int64_t taps = matrix.values_per_index();
+  std::vector<float> filter(to_size(taps));
+  for (std::int64_t row = 0; row < rows.rows(); ++row) {
+    const std::int64_t end = rows.pointers[to_size(row) + 1];
+    for (std::int64_t k = rows.pointers[to_size(row)]; k < end;) {
+      const std::int64_t channel = rows.indices[to_size(k)] / taps;
+      bool empty = true;
+      std::fill(filter.begin(), filter.end(), 0.0F);
+      for (; k < end && rows.indices[to_size(k)] / taps == channel; ++k) {
+        filter[to_size(rows.indices[to_size(k)] % taps)] = rows.value(k);
+        empty = empty && rows.value(k) == 0;
+      }
+      if (!empty) {
+        use(row, channel, std::span<const float>(filter));
+      }
+    }
+  }
+}
+
 // Checks that ranks with values hold the same one.
 void expect_one_value(const Comm& comm, const std::string& group, const CsrRows& rows) {
   // The largest bits and, negated, the smallest.
@@ -69,6 +91,20 @@ void expect_one_value(const Comm& comm, const std::string& group, const CsrRows&
 
 }  // namespace
 
+std::int64_t stored_values(const MatrixInfo& matrix, const CsrRows& rows) {
+  if (matrix.format == MatrixFormat::kDmat) {
+    return rows.rows() * matrix.cols;
+  }
+  if (matrix.format != MatrixFormat::kFilters) {
+    return rows.nnz();
+  }
+  std::int64_t stored = 0;
+  for_each_filter(matrix, rows, [&](std::int64_t, std::int64_t, std::span<const float> values) {
+    stored += std::ssize(values);
+  });
+  return stored;
+}
+
 MatrixWriter::MatrixWriter(StagedFile& file, const MatrixInfo& matrix, ElementType value_type)
     : file_(&file),
       matrix_(matrix),
@@ -84,6 +120,10 @@ MatrixWriter::MatrixWriter(StagedFile& file, const MatrixInfo& matrix, ElementTy
   if (matrix_.format == MatrixFormat::kDmat) {
     matrix_.stored = matrix_.rows * matrix_.cols;
   }
+  const bool filters = matrix_.format == MatrixFormat::kFilters;
+  expects(!filters || (matrix_.stored % matrix_.values_per_index() == 0 &&
+                       matrix_.cols % matrix_.values_per_index() == 0 && !matrix_.iso),
+          "filters are stored whole");
   if (map && matrix_.bucket_bits == 0) {
     matrix_.bucket_bits = plan_bucket_bits(matrix_);
   }
@@ -123,7 +163,12 @@ void MatrixWriter::add_datasets() {
     case MatrixFormat::kTensor:
       index_0_type_ = type_below(matrix_.rows_of_blocks());
       index_1_type_ = type_below(matrix_.cols_of_blocks());
-      indices_0_ = add("indices_0", index_0_type_, stored / matrix_.block_values());
+      indices_0_ = add("indices_0", index_0_type_, stored / matrix_.values_per_index());
+      break;
+    case MatrixFormat::kFilters:
+      index_0_type_ = type_below(matrix_.rows);
+      index_1_type_ = type_below(matrix_.cols / matrix_.values_per_index());
+      indices_0_ = add("indices_0", index_0_type_, stored / matrix_.values_per_index());
       break;
     case MatrixFormat::kVector:
       index_0_type_ = type_below(matrix_.rows * matrix_.cols);
@@ -142,7 +187,7 @@ void MatrixWriter::add_datasets() {
                       matrix_.format != MatrixFormat::kVector &&
                       matrix_.format != MatrixFormat::kList;
   if (second) {
-    indices_1_ = add("indices_1", index_1_type_, stored / matrix_.block_values());
+    indices_1_ = add("indices_1", index_1_type_, stored / matrix_.values_per_index());
   }
   if (matrix_.format != MatrixFormat::kList) {
     values_ = add("values", value_type_, matrix_.iso ? 1 : stored);
@@ -165,7 +210,8 @@ void MatrixWriter::check_rows(const CsrRows& rows, std::int64_t before) const {
   if (matrix_.stores_zeros()) {
     return;
   }
-  expects(nnz == 0 || (before >= 0 && before <= matrix_.stored - nnz),
+  const std::int64_t stored = stored_values(matrix_, rows);
+  expects(stored == 0 || (before >= 0 && before <= matrix_.stored - stored),
           text(matrix_.group, ": values lie within the ", matrix_.stored, " planned"));
   const auto used = std::span(rows.values).first(to_size(nnz == 0 ? 0 : rows.iso ? 1 : nnz));
   expects(!matrix_.iso || std::all_of(used.begin(), used.end(),
@@ -188,6 +234,9 @@ void MatrixWriter::write_rows(const CsrRows& rows, std::int64_t before) {
       return;
     case MatrixFormat::kTensor:
       write_blocks(rows);
+      return;
+    case MatrixFormat::kFilters:
+      write_filters(rows, before);
       return;
     case MatrixFormat::kList:
       write_pointers(rows, before);
@@ -266,6 +315,26 @@ void MatrixWriter::write_values(const CsrRows& rows, std::int64_t before) {
     return store(value_type_, count, [&](std::int64_t k) { return rows.value(k); });
   });
   file_->write(values_, matrix_.iso ? 0 : before, values);
+}
+
+void MatrixWriter::write_filters(const CsrRows& rows, std::int64_t before) {
+  std::vector<std::int64_t> outputs, inputs;
+  std::vector<float> values;
+  locally(file_->comm(), "gathering filters", [&] {
+    for_each_filter(matrix_, rows,
+                    [&](std::int64_t row, std::int64_t channel, std::span<const float> filter) {
+                      outputs.push_back(rows.first_row + row);
+                      inputs.push_back(channel);
+                      values.insert(values.end(), filter.begin(), filter.end());
+                    });
+  });
+  const auto numbers = [](ElementType type, const auto& from) {
+    return store(type, std::ssize(from), [&](std::int64_t k) { return from[to_size(k)]; });
+  };
+  const std::int64_t first = before / matrix_.values_per_index();
+  file_->write(indices_0_, first, numbers(index_0_type_, outputs));
+  file_->write(indices_1_, first, numbers(index_1_type_, inputs));
+  file_->write(values_, before, numbers(value_type_, values));
 }
 
 void MatrixWriter::write_dense(const CsrRows& rows) {

@@ -7,6 +7,7 @@
 
 #include "framework/agree.hpp"
 #include "framework/error.hpp"
+#include "io/network_window.hpp"
 
 namespace espalier::io {
 namespace {
@@ -37,7 +38,12 @@ void add_layer_attributes(StagedFile& file, const std::string& group, const Laye
     file.add_attribute(group, "clamp", static_cast<double>(epilogue.clamp));
   }
   file.add_attribute(group, "bias_mode", epilogue.bias_where_nonzero ? "nonzero" : "always");
-  file.add_attribute(group, "inputs", layer.inputs);
+  if (layer.inputs.empty()) {
+    file.add_attribute(group, "inputs", "unknown");
+  } else {
+    file.add_attribute(group, "inputs", layer.inputs);
+  }
+  add_window_attributes(file, group, layer);
 }
 
 // Returns the handle of the bias's values, -1 if there is none.
@@ -61,13 +67,26 @@ void expect_sound(const Network& network) {
   const auto layers = std::ssize(network.layers);
   expects(layers > 0, "a network has layers");
   for (const Layer& layer : network.layers) {
-    expects(layer.weight.rows > 0 && layer.weight.cols > 0 && !layer.inputs.empty(),
-            "a layer has outputs and inputs");
+    expects(layer.outputs() > 0 && layer.width() > 0, "a layer has outputs and inputs");
+    expects(layer.kind == LayerKind::kConvolution
+                ? layer.weight.rows == layer.window.out_channels &&
+                      layer.weight.cols == layer.window.group_channels() * layer.window.taps()
+                : layer.has_weights() || layer.bias == BiasKind::kNone,
+            "a layer's weight and bias belong to its kind");
+    expects(layer.inputs.empty() == network.layers[0].inputs.empty(),
+            "what layers read is known of all or of none");
     for (const std::int64_t input : layer.inputs) {
       expects(input >= kNetworkInput && input < layers, "a layer reads layers of its network");
     }
   }
   expects(network.inputs() > 0, "a network has inputs");
+}
+
+// The output channels that hold the neurons.
+Range channels_of(const Layer& layer, Range neurons) {
+  const std::int64_t positions = layer.window.positions();
+  return {neurons.begin / positions,
+          neurons.empty() ? neurons.begin / positions : (neurons.end - 1) / positions + 1};
 }
 
 }  // namespace
@@ -76,12 +95,15 @@ NetworkReader::NetworkReader(const Catalog& catalog)
     : network_(parse_network(catalog)), data_(catalog) {}
 
 std::int64_t NetworkReader::nnz_before(std::int64_t layer, std::int64_t row) const {
-  const MatrixInfo& weight = network_.layers.at(static_cast<std::size_t>(layer)).weight;
-  if (weight.format != MatrixFormat::kCsc) {
-    return io::nnz_before(data_, weight, row);
+  const Layer& of = network_.layers.at(static_cast<std::size_t>(layer));
+  if (!of.has_weights()) {
+    return 0;
+  }
+  if (of.weight.format != MatrixFormat::kCsc) {
+    return io::nnz_before(data_, of.weight, row);
   }
   if (layer != counted_layer_) {
-    counted_before_ = count_before_rows(data_, weight);
+    counted_before_ = count_before_rows(data_, of.weight);
     counted_layer_ = layer;
   }
   return counted_before_.at(static_cast<std::size_t>(row));
@@ -89,8 +111,9 @@ std::int64_t NetworkReader::nnz_before(std::int64_t layer, std::int64_t row) con
 
 kernels::CsrRows NetworkReader::read_rows(std::int64_t layer, Range rows,
                                           kernels::CsrRows reuse) const {
-  return io::read_rows(data_, network_.layers.at(static_cast<std::size_t>(layer)).weight, rows,
-                       std::move(reuse));
+  const Layer& of = network_.layers.at(static_cast<std::size_t>(layer));
+  return of.has_weights() ? io::read_rows(data_, of.weight, rows, std::move(reuse))
+                          : kernels::CsrRows();
 }
 
 std::vector<float> NetworkReader::read_bias(std::int64_t layer, Range rows) const {
@@ -111,6 +134,64 @@ std::vector<float> NetworkReader::read_bias(std::int64_t layer, Range rows) cons
                   text(data_.catalog().file, ": ", path, "[", first + static_cast<std::int64_t>(i),
                        "] is ", bias[i], "; a finite number would be right"));
     }
+  }
+  return bias;
+}
+
+kernels::CsrRows NetworkReader::read_connections(std::int64_t layer, Range neurons,
+                                                 kernels::CsrRows reuse) const {
+  const Layer& of = network_.layers.at(static_cast<std::size_t>(layer));
+  expects(neurons.begin >= 0 && neurons.begin <= neurons.end && neurons.end <= of.outputs(),
+          "neurons of the layer are asked for");
+  using kernels::Pooling;
+  switch (of.kind) {
+    case LayerKind::kConnections:
+      return read_rows(layer, neurons, std::move(reuse));
+    case LayerKind::kConvolution:
+      return kernels::convolution_rows(of.window, read_rows(layer, channels_of(of, neurons)),
+                                       neurons.begin, neurons.end, std::move(reuse));
+    case LayerKind::kAveragePool:
+      return kernels::pooling_rows(of.window, Pooling::kAverage, neurons.begin, neurons.end,
+                                   std::move(reuse));
+    case LayerKind::kMaxPool:
+    case LayerKind::kFlatten:
+      break;
+  }
+  // A flat layer takes each neuron by itself: a window of one tap.
+  return kernels::pooling_rows(of.window, Pooling::kMaximum, neurons.begin, neurons.end,
+                               std::move(reuse));
+}
+
+std::int64_t NetworkReader::connections_before(std::int64_t layer, std::int64_t neuron) const {
+  const Layer& of = network_.layers.at(static_cast<std::size_t>(layer));
+  if (of.kind == LayerKind::kConnections) {
+    return nnz_before(layer, neuron);
+  }
+  if (of.kind != LayerKind::kConvolution) {
+    return neuron * of.window.taps();
+  }
+  const std::int64_t positions = of.window.positions();
+  const std::int64_t channel = neuron / positions;
+  const std::int64_t before = nnz_before(layer, channel);
+  const std::int64_t rest = neuron % positions;
+  return before * positions + (rest == 0 ? 0 : (nnz_before(layer, channel + 1) - before) * rest);
+}
+
+std::vector<float> NetworkReader::read_neuron_bias(std::int64_t layer, Range neurons) const {
+  const Layer& of = network_.layers.at(static_cast<std::size_t>(layer));
+  if (of.kind != LayerKind::kConvolution) {
+    return read_bias(layer, neurons);
+  }
+  const Range channels = channels_of(of, neurons);
+  std::vector<float> by_channel = read_bias(layer, channels);
+  if (of.bias != BiasKind::kFull) {
+    return by_channel;
+  }
+  std::vector<float> bias;
+  bias.reserve(static_cast<std::size_t>(neurons.size()));
+  for (std::int64_t neuron = neurons.begin; neuron < neurons.end; ++neuron) {
+    const std::int64_t channel = neuron / of.window.positions();
+    bias.push_back(by_channel[static_cast<std::size_t>(channel - channels.begin)]);
   }
   return bias;
 }
@@ -142,7 +223,12 @@ NetworkWriter::NetworkWriter(const Comm& comm, const std::string& path, const Ne
       Layer& layer = network_.layers[id];
       const std::string group = group_of_layer(static_cast<std::int64_t>(id));
       layer.weight.group = group + "/weight";
-      weights_.emplace_back(file_, layer.weight);
+      weights_.emplace_back();
+      if (layer.has_weights()) {
+        weights_.back().emplace(file_, layer.weight);
+      } else {
+        file_.add_group(group);
+      }
       add_layer_attributes(file_, group, layer);
       biases_.push_back(add_bias(file_, group, layer));
     }
@@ -162,17 +248,21 @@ void NetworkWriter::write_layer(std::int64_t layer, const kernels::CsrRows& rows
   const Comm& comm = file_.comm();
   const auto id = static_cast<std::size_t>(layer);
   const bool turned = network_.layers.at(id).weight.format == MatrixFormat::kCsc;
-  locally(comm, "writing a layer", [&] {
+  const std::int64_t stored = locally(comm, "writing a layer", [&] {
     const BiasKind kind = network_.layers[id].bias;
     const std::int64_t biases = turned || kind == BiasKind::kNone ? 0
                                 : kind == BiasKind::kIso          ? 1
                                                                   : rows.rows();
     expects(std::ssize(bias) == biases, "a layer's biases are as many as its kind says");
+    return stored_values(network_.layers[id].weight, rows);
   });
+  if (!weights_[id]) {
+    return;
+  }
   Progress& progress = progress_[id];
-  const std::int64_t before = progress.stored + comm.sum_before(rows.nnz());
-  weights_[id].write_rows(rows, before);
-  progress.stored += comm.sum(rows.nnz());
+  const std::int64_t before = progress.stored + comm.sum_before(stored);
+  weights_[id]->write_rows(rows, before);
+  progress.stored += comm.sum(stored);
   if (!turned) {
     write_bias(layer, rows.first_row, bias);
   }

@@ -9,6 +9,7 @@
 #include "io/file_kind.hpp"
 #include "io/input_file.hpp"
 #include "io/network_file.hpp"
+#include "io/network_window.hpp"
 
 namespace espalier::io {
 namespace {
@@ -59,12 +60,14 @@ class LayerParser {
   Layer parse() const {
     Layer layer;
     layer.name = text_attribute("name", text("layer-", id_));
-    layer.weight = parse_matrix(catalog_, group_ + "/weight");
-    require(layer.weight.format != MatrixFormat::kDvec,
-            "its weight is a vector (DVEC); CSR, COO or DMAT would be right");
-    require(layer.weight.rows > 0 && layer.weight.cols > 0, "its weight is ", layer.weight.rows,
-            " x ", layer.weight.cols, "; a layer has at least one output and one input");
+    layer.kind = parse_kind(catalog_, id_);
+    layer.weight = parse_weight(layer);
     layer.bias = parse_bias(layer.weight.rows);
+    require(layer.has_weights() || layer.bias == BiasKind::kNone, "a layer of kind ",
+            to_string(layer.kind), " has no bias");
+    if (layer.kind != LayerKind::kConnections) {
+      layer.window = parse_window(catalog_, id_, layer.kind, layer.weight);
+    }
     layer.epilogue = parse_epilogue();
     layer.inputs = parse_inputs();
     return layer;
@@ -80,6 +83,25 @@ class LayerParser {
     if (!condition) {
       complain(parts...);
     }
+  }
+
+  MatrixInfo parse_weight(const Layer& layer) const {
+    if (!layer.has_weights()) {
+      require(!catalog_.objects.contains(group_ + "/weight"), "a layer of kind ",
+              to_string(layer.kind), " has no weight");
+      MatrixInfo none;
+      none.group = group_ + "/weight";
+      return none;
+    }
+    const MatrixInfo weight = parse_matrix(catalog_, group_ + "/weight");
+    require(weight.format != MatrixFormat::kDvec,
+            "its weight is a vector (DVEC); CSR, COO or DMAT would be right");
+    require(weight.format != MatrixFormat::kFilters || layer.kind == LayerKind::kConvolution,
+            "its weight are filters, but its kind is ", to_string(layer.kind),
+            "; convolution would be right");
+    require(weight.rows > 0 && weight.cols > 0, "its weight is ", weight.rows, " x ", weight.cols,
+            "; a layer has at least one output and one input");
+    return weight;
   }
 
   const json* attribute(const char* name) const { return catalog_.find_attribute(group_, name); }
@@ -148,6 +170,9 @@ class LayerParser {
     if (found == nullptr) {
       return {id_ - 1};
     }
+    if (*found == "unknown") {
+      return {};
+    }
     const json list = found->is_array() ? *found : json::array({*found});
     require(!list.empty(), "attribute 'inputs' is empty; a layer has at least one input");
     std::vector<std::int64_t> inputs;
@@ -206,10 +231,20 @@ std::string list_ids(const std::vector<std::int64_t>& ids) {
 // Layer 0 decides how wide the network's input is, all others have to fit.
 void check_widths(const Catalog& catalog, const Network& network) {
   const Layer& first = network.layers.front();
+  const auto unknown = std::count_if(network.layers.begin(), network.layers.end(),
+                                     [](const Layer& layer) { return layer.inputs.empty(); });
+  if (unknown == std::ssize(network.layers)) {
+    return;
+  }
+  if (unknown != 0) {
+    throw Error(ExitStatus::kBadData,
+                text(catalog.file, ": the inputs of ", unknown, " of ", network.layers.size(),
+                     " layers are unknown; all or none would be right"));
+  }
   if (std::count(first.inputs.begin(), first.inputs.end(), kNetworkInput) != 1 ||
       network.inputs() < 1) {
     throw Error(ExitStatus::kBadData,
-                text(catalog.file, ": layer 0 takes ", first.weight.cols, " inputs from layers ",
+                text(catalog.file, ": layer 0 takes ", first.width(), " inputs from layers ",
                      list_ids(first.inputs),
                      "; it must take the network's input (-1) once, at least 1 wide"));
   }
@@ -218,15 +253,14 @@ void check_widths(const Catalog& catalog, const Network& network) {
     std::int64_t width = 0;
     for (const std::int64_t input : layer.inputs) {
       width += input == kNetworkInput ? network.inputs()
-                                      : network.layers[static_cast<std::size_t>(input)].weight.rows;
+                                      : network.layers[static_cast<std::size_t>(input)].outputs();
     }
-    if (width != layer.weight.cols) {
+    if (width != layer.width()) {
       const bool one = layer.inputs.size() == 1;
-      throw Error(
-          ExitStatus::kBadData,
-          text(catalog.file, ": layer ", id, " ('", layer.name, "') takes ", layer.weight.cols,
-               " inputs but layer", one ? " " : "s ", list_ids(layer.inputs),
-               one ? " gives " : " together give ", width, " outputs"));
+      throw Error(ExitStatus::kBadData,
+                  text(catalog.file, ": layer ", id, " ('", layer.name, "') takes ", layer.width(),
+                       " inputs but layer", one ? " " : "s ", list_ids(layer.inputs),
+                       one ? " gives " : " together give ", width, " outputs"));
     }
   }
 }
@@ -279,11 +313,19 @@ std::int64_t Network::nnz() const {
   return sum;
 }
 
+std::int64_t Network::edges() const {
+  std::int64_t sum = 0;
+  for (const Layer& layer : layers) {
+    sum += layer.edges();
+  }
+  return sum;
+}
+
 std::int64_t Network::inputs() const {
-  std::int64_t width = layers.front().weight.cols;
+  std::int64_t width = layers.front().width();
   for (const std::int64_t input : layers.front().inputs) {
     if (input != kNetworkInput) {
-      width -= layers.at(static_cast<std::size_t>(input)).weight.rows;
+      width -= layers.at(static_cast<std::size_t>(input)).outputs();
     }
   }
   return width;

@@ -76,7 +76,10 @@ bool read_csr(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRo
   return read_stored(file, matrix, first, rows);
 }
 
-bool read_coo(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
+// Fills the pointers from the rows of triplets.
+//   returns  the first triplet
+std::int64_t read_triplet_rows(const DataFile& file, const MatrixInfo& matrix, Range range,
+                               CsrRows& rows) {
   const std::int64_t first = triplet_of(file, matrix, range.begin);
   const std::int64_t end = triplet_of(file, matrix, range.end);
   rows.pointers.assign(static_cast<std::size_t>(range.size()) + 1, 0);
@@ -104,7 +107,45 @@ bool read_coo(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRo
   for (std::size_t r = 1; r < rows.pointers.size(); ++r) {
     rows.pointers[r] += rows.pointers[r - 1];
   }
-  return read_stored(file, matrix, first, rows);
+  return first;
+}
+
+bool read_coo(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
+  return read_stored(file, matrix, read_triplet_rows(file, matrix, range, rows), rows);
+}
+
+// Each triplet is a small dense row; its zeros are left out.
+bool read_filters(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
+  const std::int64_t first = read_triplet_rows(file, matrix, range, rows);
+  const std::int64_t taps = matrix.values_per_index(), channels = matrix.cols / taps;
+  std::vector<std::uint32_t> channel(static_cast<std::size_t>(rows.nnz()));
+  file.read(part(file, matrix, "indices_1"), first, std::span(channel));
+  std::vector<float> values(channel.size() * static_cast<std::size_t>(taps));
+  file.read(part(file, matrix, "values"), first * taps, std::span(values));
+  rows.indices.clear();
+  rows.values.clear();
+  std::size_t filter = 0;
+  for (std::size_t row = 0; row + 1 < rows.pointers.size(); ++row) {
+    const auto begin = filter, end = static_cast<std::size_t>(rows.pointers[row + 1]);
+    for (; filter < end; ++filter) {
+      if (channel[filter] >= channels ||
+          (filter > begin && channel[filter] <= channel[filter - 1])) {
+        complain(file, matrix, "filter ", first + static_cast<std::int64_t>(filter),
+                 " is of input channel ", channel[filter], "; ascending ones below ", channels,
+                 " would be right");
+      }
+      for (std::int64_t tap = 0; tap < taps; ++tap) {
+        const float value =
+            values[filter * static_cast<std::size_t>(taps) + static_cast<std::size_t>(tap)];
+        if (value != 0) {
+          rows.indices.push_back(static_cast<std::uint32_t>(channel[filter] * taps + tap));
+          rows.values.push_back(value);
+        }
+      }
+    }
+    rows.pointers[row + 1] = std::ssize(rows.indices);
+  }
+  return values_finite(rows.values);
 }
 
 bool read_dense(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
@@ -160,6 +201,8 @@ bool read_any(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRo
       return read_csc(file, matrix, range, rows);
     case MatrixFormat::kCoo:
       return read_coo(file, matrix, range, rows);
+    case MatrixFormat::kFilters:
+      return read_filters(file, matrix, range, rows);
     case MatrixFormat::kTensor:
       return read_tensor(file, matrix, range, rows);
     case MatrixFormat::kMap:
@@ -178,7 +221,7 @@ bool read_any(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRo
 
 std::int64_t triplet_of(const DataFile& file, const MatrixInfo& coo, std::int64_t row) {
   return row == 0          ? 0
-         : row == coo.rows ? coo.stored
+         : row == coo.rows ? coo.stored / coo.values_per_index()
                            : file.lower_bound(part(file, coo, "indices_0"), row);
 }
 
@@ -191,7 +234,8 @@ std::int64_t nnz_before(const DataFile& file, const MatrixInfo& matrix, std::int
     case MatrixFormat::kCsc:
       return count_before_rows(file, matrix)[static_cast<std::size_t>(row)];
     case MatrixFormat::kCoo:
-      return triplet_of(file, matrix, row);
+    case MatrixFormat::kFilters:
+      return triplet_of(file, matrix, row) * matrix.values_per_index();
     case MatrixFormat::kTensor: {
       if (row == matrix.rows) {
         return matrix.stored;

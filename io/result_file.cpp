@@ -42,6 +42,28 @@ std::int64_t find_top(const Catalog& catalog, std::int64_t samples) {
   return top_k;
 }
 
+// The key `part` of the options that the file says it was made with: [first, end, of].
+std::optional<ResultPart> find_part(const Catalog& catalog, std::int64_t samples) {
+  const nlohmann::json origin = origin_of(catalog);
+  const auto options = origin.is_object() ? origin.value("options", nlohmann::json()) : origin;
+  if (!options.is_object() || !options.contains("part")) {
+    return std::nullopt;
+  }
+  const nlohmann::json& spelled = options["part"];
+  const auto integer = [](const nlohmann::json& one) { return one.is_number_integer(); };
+  if (spelled.is_array() && spelled.size() == 3 &&
+      std::all_of(spelled.begin(), spelled.end(), integer)) {
+    const ResultPart part{{spelled[0], spelled[1]}, spelled[2]};
+    if (0 <= part.samples.begin && part.samples.begin <= part.samples.end &&
+        part.samples.end <= part.of && part.samples.size() == samples) {
+      return part;
+    }
+  }
+  throw Error(ExitStatus::kBadData,
+              text(catalog.file, ": says that it is part ", spelled.dump(), " but has ", samples,
+                   " samples; [first, end, samples of the batch] would be right"));
+}
+
 }  // namespace
 
 Result parse_result(const Catalog& catalog) {
@@ -59,6 +81,7 @@ Result parse_result(const Catalog& catalog) {
     throw Error(ExitStatus::kBadData, text(catalog.file, ": ", kCategories, " lists ",
                                            result.categories, " of ", result.samples, " samples"));
   }
+  result.part = find_part(catalog, result.samples);
   result.top_k = find_top(catalog, result.samples);
   result.sample_id = find_sample_ids(catalog, kSampleId, result.samples);
   if (catalog.objects.contains(kOutput)) {

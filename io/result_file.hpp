@@ -16,8 +16,15 @@
 
 namespace espalier::io {
 
+// Which samples of a batch of `of` a part of a result holds.
+struct ResultPart {
+  Range samples;
+  std::int64_t of = 0;
+};
+
 struct Result {
   std::int64_t samples = 0;
+  std::optional<ResultPart> part;    // nothing: all samples of the batch
   std::int64_t categories = 0;       // samples with a non-zero output
   std::int64_t top_k = 0;            // 0: no /top_index and /top_value
   std::optional<MatrixInfo> output;  // CSR, samples x outputs

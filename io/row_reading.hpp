@@ -41,9 +41,9 @@ void read_pointers(const DataFile& file, const MatrixInfo& matrix, Range range,
                    std::vector<std::int64_t>& pointers);
 std::int64_t peek_pointer(const DataFile& file, const MatrixInfo& matrix, std::int64_t line);
 
-// Positions of the first element of `row` among what is stored: of the triplets of COO, the blocks
-// of a tensor (by row of blocks), the indices of a vector or a map. The ends are known, so that
-// nothing can hide outside the rows, however unsorted it is.
+// Positions of the first element of `row` among what is stored: of the triplets of COO or filters,
+// the blocks of a tensor (by row of blocks), the indices of a vector or a map. The ends are known,
+// so that nothing can hide outside the rows, however unsorted it is.
 std::int64_t triplet_of(const DataFile& file, const MatrixInfo& coo, std::int64_t row);
 std::int64_t block_of(const DataFile& file, const MatrixInfo& tensor, std::int64_t row_of_blocks);
 std::int64_t element_of(const DataFile& file, const MatrixInfo& linear, std::int64_t row);

@@ -1,13 +1,17 @@
 #include "io/triplet_lines.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
+#include <map>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "framework/agree.hpp"
 #include "framework/error.hpp"
@@ -255,11 +259,17 @@ void refuse_gzip(const InputFile& file) {
   }
 }
 
-std::int64_t parse_range(const Comm& comm, const TripletForm& form, RangeParser& parser) {
-  const InputFile file(form.path);
-  refuse_gzip(file);
-  const Range range = split_evenly(file.size(), comm.ranks(), comm.rank());
+// A piece of the file, parsed.
+struct Piece {
+  RangeOutcome outcome;
+  std::vector<Triplet> triplets;
+  std::string fault;
+  std::int64_t bytes_read = 0;
+};
+
+Piece parse_piece(const TripletForm& form, const InputFile& file, Range range) {
   LineFeeder feeder(file, range);
+  RangeParser parser(form);
   // Most lines are longer than 20 bytes; where they are not, growing costs a copy.
   parser.triplets.reserve(static_cast<std::size_t>(range.size() / 20 + 1));
   bool sound = true;
@@ -269,27 +279,124 @@ std::int64_t parse_range(const Comm& comm, const TripletForm& form, RangeParser&
   if (sound && !feeder.too_long().empty()) {
     parser.refuse_long_line(feeder.too_long());
   }
-  return feeder.bytes_read();
+  return {parser.outcome(), std::move(parser.triplets), std::move(parser.fault),
+          feeder.bytes_read()};
+}
+
+std::vector<std::byte> pack_piece(const Piece& piece) {
+  std::vector<std::byte> bytes;
+  const auto put = [&](std::span<const std::byte> more) {
+    bytes.insert(bytes.end(), more.begin(), more.end());
+  };
+  bytes.reserve(sizeof piece.outcome + piece.triplets.size() * sizeof(Triplet));
+  put(std::as_bytes(std::span(&piece.outcome, 1)));
+  put(std::as_bytes(std::span(piece.triplets)));
+  return bytes;
+}
+
+Piece unpack_piece(const TripletForm& form, std::span<const std::byte> bytes) {
+  Piece piece;
+  expects(bytes.size() >= sizeof piece.outcome &&
+              (bytes.size() - sizeof piece.outcome) % sizeof(Triplet) == 0,
+          "a kept piece has whole triplets");
+  std::memcpy(&piece.outcome, bytes.data(), sizeof piece.outcome);
+  bytes = bytes.subspan(sizeof piece.outcome);
+  piece.triplets.resize(bytes.size() / sizeof(Triplet));
+  if (!bytes.empty()) {
+    std::memcpy(piece.triplets.data(), bytes.data(), bytes.size());
+  }
+  const auto rows = static_cast<std::uint64_t>(form.limits[form.row_field == 0 ? 0 : 1]);
+  const auto cols = static_cast<std::uint64_t>(form.limits[form.row_field == 0 ? 1 : 0]);
+  expects(std::all_of(piece.triplets.begin(), piece.triplets.end(),
+                      [&](const Triplet& t) { return t.row < rows && t.col < cols; }),
+          "kept triplets are those of the file");
+  return piece;
+}
+
+// What a rank has of all its pieces.
+struct RankLines {
+  TripletLines lines;
+  std::vector<RangeOutcome> outcomes;
+  std::map<std::size_t, std::string> faults;  // by position among the outcomes
+  std::int64_t count = 0;                     // of lines
+
+  void add(const TripletForm& form, Piece piece) {
+    if (count + piece.outcome.lines > kMostLines) {
+      throw Error(ExitStatus::kDoesNotFit,
+                  text(form.path, " has more than ", kMostLines, " lines a rank; use more ranks"));
+    }
+    for (Triplet& triplet : piece.triplets) {
+      triplet.line += static_cast<std::uint32_t>(count);
+    }
+    if (lines.triplets.empty()) {
+      lines.triplets = std::move(piece.triplets);
+    } else {
+      lines.triplets.insert(lines.triplets.end(), piece.triplets.begin(), piece.triplets.end());
+    }
+    if (!piece.fault.empty()) {
+      faults[outcomes.size()] = std::move(piece.fault);
+    }
+    outcomes.push_back(piece.outcome);
+    count += piece.outcome.lines;
+    lines.bytes_read += piece.bytes_read;
+  }
+};
+
+RankLines parse_pieces(const Comm& comm, const TripletForm& form, const TripletPieces& pieces,
+                       int count) {
+  RankLines mine;
+  std::optional<InputFile> file;
+  locally(comm, "reading " + form.path, [&] {
+    file.emplace(form.path);
+    refuse_gzip(*file);
+  });
+  for (int first = 0; first < count; first += comm.ranks()) {
+    const int number = first + comm.rank();
+    locally(comm, "reading " + form.path, [&] {
+      if (number >= count) {
+        return;
+      }
+      const Range range = split_evenly(file->size(), count, number);
+      const auto kept = pieces.find ? pieces.find(range) : std::vector<std::byte>();
+      if (!kept.empty()) {
+        mine.add(form, unpack_piece(form, kept));
+        return;
+      }
+      Piece piece = parse_piece(form, *file, range);
+      if (pieces.keep && piece.fault.empty()) {
+        pieces.keep(range, pack_piece(piece));
+      }
+      mine.add(form, std::move(piece));
+    });
+    if (pieces.after_round) {
+      const int last = std::min(first + comm.ranks(), count) - 1;
+      pieces.after_round({split_evenly(file->size(), count, first).begin,
+                          split_evenly(file->size(), count, last).end});
+    }
+  }
+  return mine;
 }
 
 // The first line of the whole file that is wrong, as every rank sees it.
 struct FirstFault {
   std::int64_t line;  // 1-based
-  int rank;  // whose text says what is wrong, -1: an empty line before another rank's lines
+  // The piece whose text says what is wrong, -1: an empty line before the lines of another.
+  std::int64_t piece;
 };
 
+// `first_line` gets the number of each piece's first line, up to the fault.
 std::optional<FirstFault> first_fault(std::span<const RangeOutcome> outcomes,
                                       std::vector<std::int64_t>& first_line) {
   std::int64_t before = 1;
   std::int64_t empty_line = 0;
-  for (std::size_t r = 0; r < outcomes.size(); ++r) {
-    const RangeOutcome& outcome = outcomes[r];
+  for (std::size_t p = 0; p < outcomes.size(); ++p) {
+    const RangeOutcome& outcome = outcomes[p];
     first_line.push_back(before);
     if (outcome.has_content != 0 && empty_line > 0) {
       return FirstFault{empty_line, -1};
     }
     if (outcome.fault_line >= 0) {
-      return FirstFault{before + outcome.fault_line, static_cast<int>(r)};
+      return FirstFault{before + outcome.fault_line, static_cast<std::int64_t>(p)};
     }
     if (outcome.trailing >= 0 && empty_line == 0) {
       empty_line = before + outcome.trailing;
@@ -299,12 +406,15 @@ std::optional<FirstFault> first_fault(std::span<const RangeOutcome> outcomes,
   return std::nullopt;
 }
 
-std::vector<RangeOutcome> gather_outcomes(const Comm& comm, const RangeOutcome& mine) {
-  std::vector<RangeOutcome> outcomes;
-  for (const auto& bytes : comm.gather_all_bytes(std::as_bytes(std::span(&mine, 1)))) {
-    RangeOutcome outcome;
-    std::memcpy(&outcome, bytes.data(), sizeof(outcome));
-    outcomes.push_back(outcome);
+// Of all pieces, in file order: they were dealt in turns.
+std::vector<RangeOutcome> gather_outcomes(const Comm& comm, std::span<const RangeOutcome> mine,
+                                          int count) {
+  std::vector<RangeOutcome> outcomes(static_cast<std::size_t>(count));
+  const auto ranks = static_cast<std::size_t>(comm.ranks());
+  const auto gathered = comm.gather_all_bytes(std::as_bytes(mine));
+  for (std::size_t p = 0; p < outcomes.size(); ++p) {
+    std::memcpy(&outcomes[p], gathered[p % ranks].data() + p / ranks * sizeof(RangeOutcome),
+                sizeof(RangeOutcome));
   }
   return outcomes;
 }
@@ -315,22 +425,38 @@ std::string at_line(const std::string& path, std::int64_t line) {
   return text(path, ": line ", line, ": ");
 }
 
-TripletLines read_triplet_lines(const Comm& comm, const TripletForm& form) {
-  RangeParser parser(form);
-  TripletLines lines;
-  lines.bytes_read =
-      locally(comm, "reading " + form.path, [&] { return parse_range(comm, form, parser); });
-  const auto outcomes = gather_outcomes(comm, parser.outcome());
-  if (const auto fault = first_fault(outcomes, lines.first_line)) {
+std::int64_t TripletLines::number_of(std::size_t rank, std::int64_t line) const {
+  const std::vector<Stretch>& mine = stretches.at(rank);
+  const auto after =
+      std::upper_bound(mine.begin(), mine.end(), line,
+                       [](std::int64_t value, const Stretch& s) { return value < s.begin; });
+  expects(after != mine.begin(), "a line lies in a stretch");
+  return std::prev(after)->first_line + line - std::prev(after)->begin;
+}
+
+TripletLines read_triplet_lines(const Comm& comm, const TripletForm& form,
+                                const TripletPieces& pieces) {
+  const int count = pieces.count > 0 ? pieces.count : comm.ranks();
+  RankLines mine = parse_pieces(comm, form, pieces, count);
+  const auto outcomes = gather_outcomes(comm, mine.outcomes, count);
+  const auto ranks = static_cast<std::size_t>(comm.ranks());
+  std::vector<std::int64_t> first_line;
+  if (const auto fault = first_fault(outcomes, first_line)) {
     std::string what = explain("", form);
-    if (fault->rank >= 0) {
-      what = comm.broadcast_string(parser.fault, fault->rank);
+    if (fault->piece >= 0) {
+      const auto piece = static_cast<std::size_t>(fault->piece);
+      what = comm.broadcast_string(mine.faults[piece / ranks], static_cast<int>(piece % ranks));
     }
     throw SharedError(ExitStatus::kBadData, at_line(form.path, fault->line) + what, comm.rank(),
                       comm.ranks());
   }
-  lines.triplets = std::move(parser.triplets);
-  return lines;
+  std::vector<std::int64_t> begin(ranks, 0);
+  mine.lines.stretches.resize(ranks);
+  for (std::size_t p = 0; p < outcomes.size(); ++p) {
+    mine.lines.stretches[p % ranks].push_back({begin[p % ranks], first_line[p]});
+    begin[p % ranks] += outcomes[p].lines;
+  }
+  return std::move(mine.lines);
 }
 
 }  // namespace espalier::io

@@ -16,32 +16,15 @@
 
 #include "framework/agree.hpp"
 #include "framework/error.hpp"
-#include "framework/provenance.hpp"
 #include "io/checksum.hpp"
+#include "io/json_text.hpp"
 #include "io/part_file.hpp"
 
 namespace espalier::io {
 namespace {
 
-using nlohmann::json;
-
-constexpr std::int64_t kMostPending = std::int64_t{64} << 20;
-constexpr std::size_t kNumbersAUnit = 7;
+constexpr std::size_t kCheckedAtOnce = std::size_t{1} << 20;
 constexpr const char* kManifest = "/manifest";
-
-json describe(const Provenance& provenance) {
-  return {{"inputs", provenance.inputs},
-          {"job", provenance.job},
-          {"job_digest", job_digest(provenance)},
-          {"options", provenance.options},
-          {"version", version()}};
-}
-
-std::string crc_line(std::string_view content) {
-  char line[16];
-  std::snprintf(line, sizeof line, "%08x\n", crc32(std::as_bytes(std::span(content))));
-  return line;
-}
 
 void write_at(int descriptor, std::span<const std::byte> bytes, std::int64_t at,
               const std::string& name) {
@@ -136,102 +119,71 @@ void UnitRecord::lock() {
 }
 
 void UnitRecord::load() {
-  std::string manifest;
-  on_root(comm_, "reading finished units", [&] { manifest = read_text(folder_ + kManifest); });
-  manifest = comm_.broadcast_string(manifest, 0);
-  if (manifest.empty()) {
+  std::string spelled;
+  on_root(comm_, "reading finished units", [&] { spelled = read_text(folder_ + kManifest); });
+  spelled = comm_.broadcast_string(spelled, 0);
+  if (spelled.empty()) {
     return;  // killed before its first save
   }
   locally(comm_, "reading finished units", [&] {
-    const auto line = manifest.find('\n');
-    const std::string content = manifest.substr(0, line);
-    const json found = json::parse(content, nullptr, false);
-    if (line == std::string::npos || manifest.substr(line + 1) != crc_line(content) ||
-        !found.is_object()) {
-      refuse("its manifest is damaged");
+    UnitManifest manifest;
+    std::string different;
+    try {
+      manifest = parse_manifest(spelled);
+      different = difference_of_jobs(manifest.job, describe_job(job_.provenance));
+    } catch (const Error& error) {
+      refuse(error.what());
     }
-    check_same_job(found);
-    earlier_runs_ = found.at("runs").get<std::int64_t>();
-    parse_units(found.at("units"));
+    if (different.empty() && manifest.items != job_.items) {
+      different = text("it counts ", manifest.items, " items, now ", job_.items);
+    }
+    if (!different.empty()) {
+      refuse(different);
+    }
+    earlier_runs_ = manifest.runs;
+    job_.cut = manifest.cut;
+    for (const UnitEntry& entry : manifest.entries) {
+      finished_.push_back({entry.begin, entry.end});
+      known_.emplace(entry.begin, entry);
+    }
+    const auto& all = manifest.entries;
+    const Range part = split_evenly(std::ssize(all), comm_.ranks(), comm_.rank());
+    mine_.assign(all.begin() + part.begin, all.begin() + part.end);
+    if (comm_.rank() == 0) {
+      all_saved_ = all;
+    }
   });
+  shared_ = true;
   locally(comm_, "checking finished units", [&] {
-    for (const Entry& entry : mine_) {
+    for (const UnitEntry& entry : mine_) {
       check_bytes(entry);
     }
   });
 }
 
-// The manifest is whole, so what follows holds unless it was made by another program.
-void UnitRecord::parse_units(const json& units) {
-  std::vector<Entry> all;
-  for (const json& unit : units) {
-    const auto n = unit.get<std::vector<std::int64_t>>();
-    if (n.size() != kNumbersAUnit) {
-      refuse("its manifest is damaged");
-    }
-    all.push_back({n[0], n[1], n[2], n[3], n[4], n[5], n[6]});
+void UnitRecord::check_bytes(const UnitEntry& entry) const {
+  std::vector<std::byte> bytes(std::min(static_cast<std::size_t>(entry.bytes), kCheckedAtOnce));
+  std::uint32_t crc = 0;
+  for (std::int64_t at = 0; at < entry.bytes; at += std::ssize(bytes)) {
+    const auto piece = std::span(bytes).first(
+        static_cast<std::size_t>(std::min<std::int64_t>(std::ssize(bytes), entry.bytes - at)));
+    read_saved(entry, at, piece);
+    crc = crc32(piece, crc);
   }
-  std::sort(all.begin(), all.end(),
-            [](const Entry& a, const Entry& b) { return a.begin < b.begin; });
-  std::int64_t end = 0;
-  for (const Entry& entry : all) {
-    if (entry.begin < end || entry.end <= entry.begin || entry.end > job_.items ||
-        entry.offset < 0 || entry.bytes < 0) {
-      refuse(
-          text("its manifest lists items ", entry.begin, " to ", entry.end - 1, " out of place"));
-    }
-    end = entry.end;
-    finished_.push_back({entry.begin, entry.end});
-  }
-  const Range part = split_evenly(std::ssize(all), comm_.ranks(), comm_.rank());
-  mine_.assign(all.begin() + part.begin, all.begin() + part.end);
-  if (comm_.rank() == 0) {
-    all_saved_ = std::move(all);
-  }
-}
-
-void UnitRecord::check_same_job(const json& found) const {
-  const json now = describe(job_.provenance);
-  if (found.value("job_digest", "") == now["job_digest"]) {
-    return;
-  }
-  for (const char* key : {"job", "version"}) {
-    if (found.value(key, "") != now[key]) {
-      refuse(text("it was left by another ", key, " (", found.value(key, ""), ", now ",
-                  now[key].get<std::string>(), ")"));
-    }
-  }
-  const json options = found.value("options", json::object());
-  for (const auto& [name, value] : now["options"].items()) {
-    const json before = options.value(name, json());
-    if (before != value) {
-      refuse(text("it was left with another ", name, " (", before.dump(), ", now ", value.dump(),
-                  ")"));
-    }
-  }
-  const json inputs = found.value("inputs", json::array());
-  for (std::size_t i = 0; i < now["inputs"].size(); ++i) {
-    if (i >= inputs.size() || inputs[i] != now["inputs"][i]) {
-      refuse(text("input ", i + 1, " has changed since"));
-    }
-  }
-  refuse("it was left by another job");
-}
-
-void UnitRecord::check_bytes(const Entry& entry) const {
-  std::vector<std::byte> bytes(static_cast<std::size_t>(entry.bytes));
-  read_saved(entry, 0, bytes);
-  if (crc32(bytes) != entry.crc) {
+  if (crc != entry.crc) {
     refuse(text(name_of(entry.run, entry.rank), " is damaged: bytes ", entry.offset, " to ",
                 entry.offset + entry.bytes - 1, " have another checksum than they had"));
   }
 }
 
-void UnitRecord::read_saved(const Entry& entry, std::int64_t position,
+void UnitRecord::read_saved(const UnitEntry& entry, std::int64_t position,
                             std::span<std::byte> out) const {
   const std::string name = name_of(entry.run, entry.rank);
-  OwnDescriptor file;
-  file.reset(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
+  OwnDescriptor other;
+  if (entry.run != earlier_runs_ + 1) {
+    other.reset(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
+  }
+  const OwnDescriptor& file = entry.run == earlier_runs_ + 1 ? file_ : other;
   if (file.value < 0) {
     refuse(text(name, " cannot be opened: ", std::strerror(errno)));
   }
@@ -253,17 +205,25 @@ void UnitRecord::read_saved(const Entry& entry, std::int64_t position,
 void UnitRecord::add(Range items, std::span<const std::byte> bytes) {
   expects(!items.empty() ? items.begin >= 0 && items.end <= job_.items : bytes.empty(),
           "units lie within the job");
-  if (!items.empty()) {
-    mine_.push_back({items.begin, items.end, earlier_runs_ + 1, comm_.rank(),
-                     file_bytes_ + std::ssize(pending_), std::ssize(bytes), crc32(bytes)});
-    pending_.insert(pending_.end(), bytes.begin(), bytes.end());
-    ++not_saved_;
+  if (items.empty()) {
+    return;
+  }
+  mine_.push_back({items.begin, items.end, earlier_runs_ + 1, comm_.rank(),
+                   file_bytes_ + std::ssize(pending_), std::ssize(bytes), crc32(bytes)});
+  expects(known_.emplace(items.begin, mine_.back()).second, "a unit is added once");
+  pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+  ++not_saved_;
+  if (shared_ && wants_save()) {
+    spill();
   }
 }
 
-bool UnitRecord::wants_save() const noexcept { return std::ssize(pending_) > kMostPending; }
+bool UnitRecord::wants_save() const noexcept {
+  return std::ssize(pending_) > job_.most_pending_bytes;
+}
 
-void UnitRecord::flush() {
+// Writes what is held in memory; that it is safe is another matter.
+void UnitRecord::spill() {
   if (pending_.empty()) {
     return;
   }
@@ -282,25 +242,14 @@ void UnitRecord::flush() {
     }
   }
   write_at(file_.value, pending_, file_bytes_, name);
-  if (::fdatasync(file_.value) != 0) {
-    throw_errno(errno, "syncing", name, ExitStatus::kIoFailed);
-  }
   file_bytes_ += std::ssize(pending_);
   pending_ = {};
 }
 
 // The old manifest stands until the new one is on the disk.
 void UnitRecord::write_manifest() const {
-  json content = describe(job_.provenance);
-  content["format"] = kFormat;
-  content["items"] = job_.items;
-  content["runs"] = earlier_runs_ + 1;
-  json& units = content["units"] = json::array();
-  for (const Entry& e : all_saved_) {
-    units.push_back({e.begin, e.end, e.run, e.rank, e.offset, e.bytes, e.crc});
-  }
-  const std::string line = content.dump(-1, ' ', false, json::error_handler_t::replace);
-  const std::string whole = line + "\n" + crc_line(line);
+  const std::string whole = spell_manifest(
+      {describe_job(job_.provenance), job_.items, earlier_runs_ + 1, job_.cut, all_saved_});
   const std::string name = folder_ + kManifest;
   const std::string fresh = name + ".new";
   OwnDescriptor file;
@@ -325,12 +274,19 @@ void UnitRecord::save() {
       lock();
     }
   });
-  locally(comm_, "saving finished units", [&] { flush(); });
+  locally(comm_, "saving finished units", [&] {
+    spill();
+    if (file_.value >= 0 && ::fdatasync(file_.value) != 0) {
+      throw_errno(errno, "syncing", name_of(earlier_runs_ + 1, comm_.rank()),
+                  ExitStatus::kIoFailed);
+    }
+  });
+  shared_ = true;
   const auto fresh = std::span(mine_).last(not_saved_);
   for (const auto& bytes : comm_.gather_all_bytes(std::as_bytes(fresh))) {
     if (comm_.rank() == 0 && !bytes.empty()) {
       const std::size_t before = all_saved_.size();
-      all_saved_.resize(before + bytes.size() / sizeof(Entry));
+      all_saved_.resize(before + bytes.size() / sizeof(UnitEntry));
       std::memcpy(all_saved_.data() + before, bytes.data(), bytes.size());
     }
   }
@@ -345,7 +301,11 @@ Range UnitRecord::items(std::size_t unit) const {
 std::int64_t UnitRecord::bytes(std::size_t unit) const { return mine_.at(unit).bytes; }
 
 void UnitRecord::read(std::size_t unit, std::int64_t position, std::span<std::byte> out) const {
-  const Entry& entry = mine_.at(unit);
+  read_entry(mine_.at(unit), position, out);
+}
+
+void UnitRecord::read_entry(const UnitEntry& entry, std::int64_t position,
+                            std::span<std::byte> out) const {
   expects(position >= 0 && std::ssize(out) <= entry.bytes - position, "a unit is read within it");
   const bool own = entry.run == earlier_runs_ + 1;
   if (own && entry.offset >= file_bytes_) {
@@ -354,6 +314,23 @@ void UnitRecord::read(std::size_t unit, std::int64_t position, std::span<std::by
   } else {
     read_saved(entry, position, out);
   }
+}
+
+bool UnitRecord::has(Range items) const {
+  const auto found = known_.find(items.begin);
+  if (found != known_.end() && found->second.end != items.end) {
+    refuse(text("its manifest lists items ", items.begin, " to ", found->second.end - 1,
+                " out of place"));
+  }
+  return found != known_.end();
+}
+
+std::vector<std::byte> UnitRecord::read_whole(Range items) const {
+  expects(has(items), "a unit that is finished is read");
+  const UnitEntry& entry = known_.at(items.begin);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(entry.bytes));
+  read_entry(entry, 0, bytes);
+  return bytes;
 }
 
 void UnitRecord::remove() {
@@ -372,7 +349,7 @@ void UnitRecord::remove_leftover(const Comm& comm, const std::string& path,
   on_root(comm, "removing finished units", [&] {
     const std::string folder = folder_of_output(path);
     const std::string manifest = read_text(folder + kManifest);
-    const json found = json::parse(manifest.substr(0, manifest.find('\n')), nullptr, false);
+    const nlohmann::json found = parse_json(manifest.substr(0, manifest.find('\n')));
     if (found.is_object() && found.value("job_digest", "") == job_digest) {
       remove_folder(folder);
     }

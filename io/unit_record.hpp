@@ -3,14 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "framework/comm.hpp"
 #include "framework/shard.hpp"
 #include "io/staged_file.hpp"
+#include "io/unit_manifest.hpp"
 
 namespace espalier::io {
 
@@ -35,6 +36,9 @@ class UnitRecord {
     Provenance provenance;
     std::int64_t items = 0;  // of the whole job
     bool resume = true;      // or drop what is there
+    // How the items are cut into units, for jobs whose later runs have to cut them alike.
+    std::vector<std::int64_t> cut = {};
+    std::int64_t most_pending_bytes = std::int64_t{64} << 20;  // held in memory
   };
 
   // Finds what earlier runs have saved, reads it once and checks it. `comm` is borrowed.
@@ -48,10 +52,13 @@ class UnitRecord {
   std::int64_t earlier_runs() const noexcept { return earlier_runs_; }
   // Units of earlier runs, on every rank alike, ascending.
   const std::vector<Range>& finished() const noexcept { return finished_; }
+  // That of the first run.
+  const std::vector<std::int64_t>& cut() const noexcept { return job_.cut; }
 
   // Adds a unit of this rank. It is safe after the next save. Empty ranges are left out.
-  // It stays in memory until then.
+  // It stays in memory, or goes to this rank's file if there is one already.
   //   where    local
+  //   throws   Error(kIoFailed) if the disk is full
   void add(Range items, std::span<const std::byte> bytes);
   // Whether so much is held in memory that it had better be saved. Local.
   bool wants_save() const noexcept;
@@ -71,6 +78,12 @@ class UnitRecord {
   //   throws   Error(kIoFailed)
   void read(std::size_t unit, std::int64_t position, std::span<std::byte> out) const;
 
+  // Whether an earlier run, or this rank in this run, has finished the unit of just these items;
+  // its bytes.
+  //   throws   Error: kBadData if the items are those of a part of a unit; kIoFailed
+  bool has(Range items) const;
+  std::vector<std::byte> read_whole(Range items) const;
+
   // Takes the folder away: the output is complete.
   //   where    collective
   void remove();
@@ -82,18 +95,13 @@ class UnitRecord {
   static std::string folder_of_output(const std::string& path) { return path + ".units"; }
 
  private:
-  struct Entry {
-    std::int64_t begin, end, run, rank, offset, bytes, crc;
-  };
-
   std::string name_of(std::int64_t run, std::int64_t rank) const;
   void lock();
   void load();
-  void parse_units(const nlohmann::json& units);
-  void check_same_job(const nlohmann::json& found) const;
-  void check_bytes(const Entry& entry) const;
-  void read_saved(const Entry& entry, std::int64_t position, std::span<std::byte> out) const;
-  void flush();
+  void check_bytes(const UnitEntry& entry) const;
+  void read_entry(const UnitEntry& entry, std::int64_t position, std::span<std::byte> out) const;
+  void read_saved(const UnitEntry& entry, std::int64_t position, std::span<std::byte> out) const;
+  void spill();
   void write_manifest() const;
   [[noreturn]] void refuse(const std::string& what) const;
 
@@ -102,12 +110,15 @@ class UnitRecord {
   std::string folder_;
   std::int64_t earlier_runs_ = 0;
   std::vector<Range> finished_;
-  std::vector<Entry> mine_;
-  std::size_t not_saved_ = 0;       // the last ones added
-  std::vector<Entry> all_saved_;    // of all ranks; kept on rank 0
-  OwnDescriptor lock_, file_;       // on rank 0; this rank's file of this run
-  std::int64_t file_bytes_ = 0;     // written to it
-  std::vector<std::byte> pending_;  // what follows them
+  std::vector<UnitEntry> mine_;
+  // By first item: all that were found, those added here.
+  std::unordered_map<std::int64_t, UnitEntry> known_;
+  std::size_t not_saved_ = 0;         // the last ones added
+  std::vector<UnitEntry> all_saved_;  // of all ranks; kept on rank 0
+  OwnDescriptor lock_, file_;         // on rank 0; this rank's file of this run
+  bool shared_ = false;               // the folder is there, and all ranks have been told
+  std::int64_t file_bytes_ = 0;       // written to it
+  std::vector<std::byte> pending_;    // what follows them
 };
 
 }  // namespace espalier::io

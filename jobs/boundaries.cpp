@@ -48,7 +48,7 @@ std::vector<Boundary> plan_boundaries(const io::Network& network) {
     for (const std::int64_t source : sources) {
       Segment segment{source, 0, behind.width, -1};
       if (source == id) {
-        segment.width = network.layers[to_size(id)].weight.rows;
+        segment.width = network.layers[to_size(id)].outputs();
       } else {
         const auto carried =
             std::find_if(before.segments.begin(), before.segments.end(),

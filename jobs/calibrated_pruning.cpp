@@ -83,7 +83,7 @@ std::int64_t CalibratedPruning::keep_of(std::int64_t positions, double sparsity)
   return settings_.keep ? *settings_.keep : kernels::kept_of(positions, sparsity);
 }
 
-void CalibratedPruning::run() {
+void CalibratedPruning::run(const std::function<void()>& after_layer) {
   if (settings_.profile == PruneProfile::kOwl) {
     measure_outliers();
   }
@@ -97,6 +97,7 @@ void CalibratedPruning::run() {
     after_ = std::make_unique<RowSpool>(folder_, kept_bytes_ / 2);
     for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
       prune_layer(layer, share);
+      after_layer();
       progress.done((round - 1) * pieces_.layers() + layer + 1);
     }
     before_ = std::move(after_);

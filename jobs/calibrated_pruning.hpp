@@ -35,10 +35,10 @@ class CalibratedPruning {
   // What a rank holds beside pieces, at most.
   static std::int64_t bytes(const Pruning& pruning, int ranks);
 
-  // Decides on every layer.
+  // Decides on every layer; `after_layer` is called after each, on all ranks.
   //   where    collective
   //   throws   SharedError as Calibration; kBadData if a changed weight or bias overflows
-  void run();
+  void run(const std::function<void()>& after_layer);
 
   const io::Network& network() const noexcept { return output_; }
   const std::vector<LayerOutcome>& outcomes() const noexcept { return outcomes_; }

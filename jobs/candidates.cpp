@@ -8,6 +8,7 @@
 
 #include "framework/agree.hpp"
 #include "jobs/row_spool.hpp"
+#include "jobs/unit_bytes.hpp"
 #include "kernels/masks.hpp"
 
 namespace espalier::jobs {
@@ -17,13 +18,30 @@ std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count)
 
 std::int64_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value); }
 
-template <typename T>
-void fetch_array(const io::SideFile& file, std::int64_t& position, std::int64_t count,
-                 std::vector<T>& into) {
-  into.resize(to_size(count));
-  const auto bytes = std::as_writable_bytes(std::span(into));
-  file.read(position, bytes);
-  position += std::ssize(bytes);
+// A finished piece: its rows, the keys (as many as weights, or none) behind their number, the sum
+// of squares of what is not among them.
+struct Finished {
+  KeyedRows keyed;
+  double removed_squares = 0;
+};
+
+std::vector<std::byte> pack_piece(const KeyedRows& keyed, double removed_squares) {
+  std::vector<std::byte> bytes;
+  put_rows(bytes, keyed.rows);
+  put_array(bytes, std::vector<std::int64_t>{std::ssize(keyed.keys)});
+  put_array(bytes, keyed.keys);
+  put_array(bytes, std::vector<double>{removed_squares});
+  return bytes;
+}
+
+Finished unpack_piece(std::span<const std::byte> bytes) {
+  Finished piece;
+  piece.keyed.rows = take_rows(bytes);
+  piece.keyed.keys = take_array<std::uint32_t>(bytes, take_array<std::int64_t>(bytes, 1)[0]);
+  expects(piece.keyed.keys.empty() || std::ssize(piece.keyed.keys) == piece.keyed.rows.nnz(),
+          "each weight has a key, or none has");
+  piece.removed_squares = take_array<double>(bytes, 1)[0];
+  return piece;
 }
 
 }  // namespace
@@ -69,37 +87,52 @@ std::vector<std::int64_t> share_equals(const Comm& comm, const Pieces& pieces,
   return stay;
 }
 
-Candidates::Candidates(const Pieces& pieces, const std::string& folder, std::int64_t kept_bytes)
-    : pieces_(pieces), file_(folder, kept_bytes), mine_(to_size(pieces.count())) {}
+Candidates::Candidates(const Pieces& pieces, int rank, io::UnitRecord& record, std::int64_t pass)
+    : pieces_(pieces),
+      rank_(rank),
+      record_(record),
+      passes_(to_size(pieces.layers())),
+      mine_(to_size(pieces.count())) {
+  for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
+    start_anew(layer, pass);
+  }
+}
+
+void Candidates::start_anew(std::int64_t layer, std::int64_t pass) {
+  passes_[to_size(layer)] = pass;
+  for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
+    mine_[to_size(pieces_.number(layer, round))] = {
+        pieces_.items(pass, layer, pieces_.rows(layer, round, rank_)), 0, 0};
+  }
+}
+
+bool Candidates::take_finished(std::int64_t layer, std::int64_t round) {
+  Piece& piece = mine_.at(to_size(pieces_.number(layer, round)));
+  if (piece.items.empty()) {
+    return true;
+  }
+  if (!record_.has(piece.items)) {
+    return false;
+  }
+  piece.removed_squares = unpack_piece(record_.read_whole(piece.items)).removed_squares;
+  return true;
+}
 
 void Candidates::append(std::int64_t layer, std::int64_t round, const KeyedRows& keyed,
                         double removed_squares) {
   Piece& piece = mine_.at(to_size(pieces_.number(layer, round)));
-  piece.rows = keyed.rows.rows();
-  piece.nnz = keyed.rows.nnz();
-  piece.keys = std::ssize(keyed.keys);
-  piece.first_row = keyed.rows.first_row;
-  piece.cols = keyed.rows.cols;
-  piece.iso = keyed.rows.iso && keyed.rows.nnz() > 0;
-  piece.removed_squares = removed_squares;
-  piece.position = file_.append(std::as_bytes(std::span(keyed.rows.pointers)));
-  file_.append(std::as_bytes(std::span(keyed.rows.indices)));
-  const auto values = std::span(keyed.rows.values).first(to_size(piece.iso ? 1 : piece.nnz));
-  file_.append(std::as_bytes(values));
-  file_.append(std::as_bytes(std::span(keyed.keys)));
+  if (!piece.items.empty()) {
+    piece.removed_squares = removed_squares;
+    record_.add(piece.items, pack_piece(keyed, removed_squares));
+  }
 }
 
 KeyedRows Candidates::fetch(const Piece& piece) const {
-  KeyedRows keyed;
-  keyed.rows.first_row = piece.first_row;
-  keyed.rows.cols = piece.cols;
-  keyed.rows.iso = piece.iso;
-  std::int64_t position = piece.position;
-  fetch_array(file_, position, piece.rows + 1, keyed.rows.pointers);
-  fetch_array(file_, position, piece.nnz, keyed.rows.indices);
-  fetch_array(file_, position, piece.iso ? 1 : piece.nnz, keyed.rows.values);
-  fetch_array(file_, position, piece.keys, keyed.keys);
-  return keyed;
+  return piece.items.empty() ? KeyedRows() : unpack_piece(record_.read_whole(piece.items)).keyed;
+}
+
+KeyedRows Candidates::fetch(std::int64_t layer, std::int64_t round) const {
+  return fetch(mine_[to_size(pieces_.number(layer, round))]);
 }
 
 void Candidates::visit(std::int64_t layer, const std::function<void(const KeyedRows&)>& use) const {
@@ -149,7 +182,7 @@ std::vector<LayerOutcome> Candidates::settle(const Comm& comm, std::vector<Layer
   std::vector<Tally> tallies(mine_.size());
   locally(comm, "counting candidates", [&] {
     expects(std::ssize(verdicts_) == pieces_.layers(), "each layer has a verdict");
-    for_each_piece([&](std::int64_t layer, std::size_t number) {
+    for_each_piece([&](std::int64_t layer, std::int64_t, std::size_t number) {
       tallies[number] = tally(fetch(mine_[number]), verdicts_[to_size(layer)]);
     });
   });
@@ -166,7 +199,7 @@ std::vector<LayerOutcome> Candidates::settle(const Comm& comm, std::vector<Layer
   std::vector<std::int64_t> kept(layers, 0), low(layers, Spread{}.low), high(layers, Spread{}.high);
   std::vector<double> squares(layers, 0);
   locally(comm, "deciding on candidates", [&] {
-    for_each_piece([&](std::int64_t layer, std::size_t number) {
+    for_each_piece([&](std::int64_t layer, std::int64_t, std::size_t number) {
       const Piece& piece = mine_[number];
       const Tally& found = tallies[number];
       const auto id = to_size(layer);

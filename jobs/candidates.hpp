@@ -5,11 +5,10 @@
 #include <functional>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "framework/comm.hpp"
-#include "io/side_file.hpp"
+#include "io/unit_record.hpp"
 #include "jobs/pieces.hpp"
 #include "jobs/weight_source.hpp"
 #include "kernels/select.hpp"
@@ -42,17 +41,25 @@ struct LayerOutcome {
   std::optional<float> iso;    // the one value of all that stay
 };
 
-// This rank's pieces.
+// This rank's pieces, each a unit of the record.
 class Candidates {
  public:
-  // `folder` takes what does not fit into `kept_bytes`. Borrows `pieces`.
-  Candidates(const Pieces& pieces, const std::string& folder, std::int64_t kept_bytes);
+  // `pass`: that of Pieces::items under which they are kept at first. Borrows `pieces` and
+  // `record`.
+  Candidates(const Pieces& pieces, int rank, io::UnitRecord& record, std::int64_t pass);
 
-  // Puts in this rank's piece of (layer, round), in any order; again, it takes the place of the one
-  // before.
+  // Takes this rank's piece of (layer, round) from what is finished already; false if it is not.
+  //   where    local
+  bool take_finished(std::int64_t layer, std::int64_t round);
+  // Puts it in. Any order, each once.
   //   where    local
   void append(std::int64_t layer, std::int64_t round, const KeyedRows& keyed,
               double removed_squares);
+
+  // Drops what has been put in of a layer; what follows is kept under another pass.
+  //   where    local; all ranks do it
+  void start_anew(std::int64_t layer, std::int64_t pass);
+  std::int64_t pass(std::int64_t layer) const { return passes_[static_cast<std::size_t>(layer)]; }
 
   // Looks at what has been put in of a layer, not yet decided on.
   //   where    local
@@ -66,12 +73,12 @@ class Candidates {
   // What stays of a piece, once all is settled; values spelled as `outcomes` say.
   //   where    local
   kernels::CsrRows read(std::int64_t layer, std::int64_t round, const LayerOutcome& outcome) const;
+  // A piece as it was put in.
+  KeyedRows fetch(std::int64_t layer, std::int64_t round) const;
 
  private:
   struct Piece {
-    std::int64_t position = 0;
-    std::int64_t rows = 0, nnz = 0, keys = 0, first_row = 0, cols = 0;
-    bool iso = false;
+    Range items;
     double removed_squares = 0;
     std::int64_t equals = 0;  // how many of those equal to the cut stay
   };
@@ -95,14 +102,16 @@ class Candidates {
   void for_each_piece(Use&& use) const {
     for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
       for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-        use(layer, static_cast<std::size_t>(pieces_.number(layer, round)));
+        use(layer, round, static_cast<std::size_t>(pieces_.number(layer, round)));
       }
     }
   }
 
   const Pieces& pieces_;
-  io::SideFile file_;
-  std::vector<Piece> mine_;  // by number
+  int rank_;
+  io::UnitRecord& record_;
+  std::vector<std::int64_t> passes_;  // by layer
+  std::vector<Piece> mine_;           // by number
   std::vector<LayerVerdict> verdicts_;
 };
 

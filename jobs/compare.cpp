@@ -107,9 +107,9 @@ struct Pair {
     }
   }
   bool comparable(std::size_t layer) const {
-    const io::MatrixInfo& a = first.network().layers[layer].weight;
-    const io::MatrixInfo& b = second.network().layers[layer].weight;
-    return a.rows == b.rows && a.cols == b.cols;
+    const io::Layer& a = first.network().layers[layer];
+    const io::Layer& b = second.network().layers[layer];
+    return a.outputs() == b.outputs() && a.width() == b.width();
   }
 };
 

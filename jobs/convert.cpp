@@ -76,7 +76,16 @@ struct Conversion {
     return reader.network().layers[to_size(layer)].weight;
   }
   std::int64_t layers() const { return std::ssize(reader.network().layers); }
-  bool by_columns() const { return settings.format == MatrixFormat::kCsc; }
+  // Filters and layers without weights stay as they are.
+  bool converts(std::int64_t layer) const {
+    return reader.network().layers[to_size(layer)].kind == io::LayerKind::kConnections;
+  }
+  bool by_columns(std::int64_t layer) const {
+    return settings.format == MatrixFormat::kCsc && converts(layer);
+  }
+  std::int64_t row_step(std::int64_t layer) const {
+    return converts(layer) ? settings.block_rows : 1;
+  }
 };
 
 void check_linear(const Conversion& conversion) {
@@ -84,7 +93,8 @@ void check_linear(const Conversion& conversion) {
                       conversion.settings.format == MatrixFormat::kVector;
   for (std::int64_t layer = 0; linear && layer < conversion.layers(); ++layer) {
     const io::MatrixInfo& matrix = conversion.matrix(layer);
-    if (matrix.rows > std::numeric_limits<std::int64_t>::max() / matrix.cols) {
+    if (conversion.converts(layer) &&
+        matrix.rows > std::numeric_limits<std::int64_t>::max() / matrix.cols) {
       throw Error(ExitStatus::kDoesNotFit,
                   text("layer ", layer, " is ", matrix.rows, " x ", matrix.cols,
                        ": it has more linear indices than 63 bits hold; csr would be right"));
@@ -118,8 +128,8 @@ class LayerLines {
       : conversion_(conversion), layer_(layer) {
     const bool stored_by_columns = conversion.matrix(layer).format == MatrixFormat::kCsc;
     const Comm& world = conversion.context.world;
-    const std::int64_t step = conversion.settings.block_rows;
-    if (stored_by_columns != conversion.by_columns()) {
+    const std::int64_t step = conversion.row_step(layer);
+    if (stored_by_columns != conversion.by_columns(layer)) {
       turned_.emplace(world, conversion.reader, layer, conversion.memory, conversion.folder, step);
       return;
     }
@@ -127,7 +137,7 @@ class LayerLines {
       io::Network one;
       one.layers.push_back(conversion.reader.network().layers[to_size(layer)]);
       std::vector<std::int64_t> steps;
-      if (conversion.settings.format == MatrixFormat::kTensor) {
+      if (conversion.settings.format == MatrixFormat::kTensor && conversion.converts(layer)) {
         steps = entries_before_steps(conversion, layer);
       }
       if (stored_by_columns) {
@@ -139,7 +149,7 @@ class LayerLines {
                    ? io::nnz_before_column(conversion.reader.data(), conversion.matrix(layer), line)
                    : conversion.reader.nnz_before(layer, line);
       };
-      pieces_.emplace(one, world.ranks(), conversion.memory, before, step);
+      pieces_.emplace(one, world.ranks(), conversion.memory, before, PieceCut{.row_step = step});
     });
   }
 
@@ -154,7 +164,7 @@ class LayerLines {
     const Comm& world = conversion_.context.world;
     return locally(world, text("reading layer ", layer_), [&] {
       const Range lines = pieces_->rows(0, round, world.rank());
-      return conversion_.by_columns()
+      return conversion_.by_columns(layer_)
                  ? io::read_columns(conversion_.reader.data(), conversion_.matrix(layer_), lines)
                  : conversion_.reader.read_rows(layer_, lines);
     });
@@ -211,11 +221,28 @@ void survey_layer(const Conversion& conversion, std::int64_t layer, io::MatrixIn
   out.iso = may_be_iso && totals[0].iso().has_value();
 }
 
+// How many values the filters take that are not all zero.
+//   where    collective
+std::int64_t count_stored(const Conversion& conversion, std::int64_t layer) {
+  std::int64_t stored = 0;
+  const LayerLines lines(conversion, layer);
+  for (std::int64_t round = 0; round < lines.rounds(); ++round) {
+    stored += io::stored_values(conversion.matrix(layer), lines.read(round));
+  }
+  return conversion.context.world.sum(stored);
+}
+
 io::Network survey(const Conversion& conversion) {
   io::Network network = conversion.reader.network();
   Progress progress("looking at weights", conversion.layers(), "layers");
   for (std::int64_t layer = 0; layer < conversion.layers(); ++layer) {
     io::MatrixInfo& out = network.layers[to_size(layer)].weight;
+    if (!conversion.converts(layer)) {
+      if (out.format == MatrixFormat::kFilters) {
+        out.stored = count_stored(conversion, layer);
+      }
+      continue;
+    }
     out.format = conversion.settings.format;
     out.block_rows = conversion.settings.block_rows;
     out.block_cols = conversion.settings.block_cols;
@@ -243,6 +270,9 @@ void write_biases(const Conversion& conversion, std::int64_t layer, io::NetworkW
 void write_layer(const Conversion& conversion, std::int64_t layer, const io::MatrixInfo& out,
                  io::NetworkWriter& writer) {
   const Comm& world = conversion.context.world;
+  if (!conversion.reader.network().layers[to_size(layer)].has_weights()) {
+    return;
+  }
   const LayerLines lines(conversion, layer);
   for (std::int64_t round = 0; round < lines.rounds(); ++round) {
     CsrRows rows = lines.read(round);
@@ -251,14 +281,14 @@ void write_layer(const Conversion& conversion, std::int64_t layer, const io::Mat
       if (rows.nnz() > 0) {
         spell_values(rows, out.iso ? std::optional(rows.value(0)) : std::nullopt);
       }
-      if (!conversion.by_columns()) {
+      if (!conversion.by_columns(layer)) {
         bias = conversion.reader.read_bias(layer, {rows.first_row, rows.first_row + rows.rows()});
       }
     });
     const PhaseTimer timer(conversion.context.times, Phase::kWrite);
     writer.write_layer(layer, rows, bias);
   }
-  if (conversion.by_columns()) {
+  if (conversion.by_columns(layer)) {
     write_biases(conversion, layer, writer);
   }
 }

@@ -7,6 +7,8 @@
 
 #include "framework/agree.hpp"
 #include "jobs/candidates.hpp"
+#include "jobs/row_spool.hpp"
+#include "jobs/unit_bytes.hpp"
 #include "kernels/masks.hpp"
 #include "kernels/reference.hpp"
 
@@ -24,12 +26,13 @@ double square_of(float value) { return static_cast<double>(value) * static_cast<
 }  // namespace
 
 DeadNeurons::DeadNeurons(const Comm& comm, const io::NetworkReader& reader, const Pieces& pieces,
-                         const std::string& folder, std::int64_t kept_bytes)
+                         UnitRun& run)
     : comm_(comm),
       reader_(reader),
       pieces_(pieces),
-      source_(reader, {}),
-      spool_(folder, kept_bytes),
+      run_(run),
+      layers_(reader),
+      source_(layers_, {}),
       biases_(to_size(pieces.count())),
       folded_(to_size(pieces.layers()), 0),
       removed_squares_(to_size(pieces.layers()), 0),
@@ -64,15 +67,19 @@ std::int64_t DeadNeurons::constant_of(std::int64_t layer, float bias) const {
   return std::bit_cast<std::uint32_t>(constant);
 }
 
-// Folds the constant inputs of one piece into its biases, and finds its own constants.
-void DeadNeurons::fold_piece(std::int64_t layer, std::int64_t round, const Constants& inputs,
-                             Constants& mine) {
+Range DeadNeurons::items(std::int64_t layer, std::int64_t round) const {
+  return pieces_.items(0, layer, pieces_.rows(layer, round, comm_.rank()));
+}
+
+// Folds the constant inputs of one piece into its biases.
+DeadNeurons::Folded DeadNeurons::fold_piece(std::int64_t layer, std::int64_t round,
+                                            const Constants& inputs) {
   const Range range = pieces_.rows(layer, round, comm_.rank());
   KeyedRows found;
   source_.collect(layer, range, 0, found);
-  std::vector<float>& bias = biases_[to_size(pieces_.number(layer, round))];
-  bias = full_bias(layer, range);
-  std::vector<double> sums(bias.begin(), bias.end());
+  Folded piece;
+  piece.bias = full_bias(layer, range);
+  std::vector<double> sums(piece.bias.begin(), piece.bias.end());
   std::size_t row = 0;
   kernels::RowFilter::apply(found.rows, [&](std::int64_t k) {
     while (found.rows.pointers[row + 1] <= k) {
@@ -84,10 +91,10 @@ void DeadNeurons::fold_piece(std::int64_t layer, std::int64_t round, const Const
     }
     const float value = std::bit_cast<float>(static_cast<std::uint32_t>(constant));
     sums[row] += static_cast<double>(found.rows.value(k)) * static_cast<double>(value);
-    removed_squares_[to_size(layer)] += square_of(found.rows.value(k));
+    piece.removed_squares += square_of(found.rows.value(k));
     return false;
   });
-  for (std::size_t r = 0; r < bias.size(); ++r) {
+  for (std::size_t r = 0; r < piece.bias.size(); ++r) {
     const auto folded = static_cast<float>(sums[r]);
     if (!std::isfinite(folded)) {
       throw Error(ExitStatus::kBadData,
@@ -96,13 +103,59 @@ void DeadNeurons::fold_piece(std::int64_t layer, std::int64_t round, const Const
                        ": its bias with the constants of dead neurons is ", folded,
                        "; a finite number would be right"));
     }
-    folded_[to_size(layer)] |= folded != bias[r] ? 1 : 0;
-    bias[r] = folded;
-    if (found.rows.pointers[r] == found.rows.pointers[r + 1]) {
-      mine[to_size(range.begin) + r] = constant_of(layer, folded);
+    piece.changed |= folded != piece.bias[r] ? 1 : 0;
+    piece.bias[r] = folded;
+  }
+  piece.rows = std::move(found.rows);
+  return piece;
+}
+
+// Folds one piece, or takes it as it was finished before, and finds its own constants.
+void DeadNeurons::take_piece(std::int64_t layer, std::int64_t round, const Constants& inputs,
+                             Constants& mine) {
+  const Range unit = items(layer, round);
+  if (unit.empty()) {
+    return;
+  }
+  Folded piece;
+  if (run_.record().has(unit)) {
+    const std::vector<std::byte> bytes = run_.record().read_whole(unit);
+    std::span<const std::byte> rest = bytes;
+    piece.rows = take_rows(rest);
+    piece.bias = take_array<float>(rest, piece.rows.rows());
+    piece.changed = take_array<std::int64_t>(rest, 1)[0];
+    piece.removed_squares = take_array<double>(rest, 1)[0];
+  } else {
+    piece = fold_piece(layer, round, inputs);
+    std::vector<std::byte> bytes;
+    put_rows(bytes, piece.rows);
+    put_array(bytes, piece.bias);
+    put_array(bytes, std::vector<std::int64_t>{piece.changed});
+    put_array(bytes, std::vector<double>{piece.removed_squares});
+    run_.record().add(unit, bytes);
+  }
+  folded_[to_size(layer)] |= piece.changed;
+  removed_squares_[to_size(layer)] += piece.removed_squares;
+  const std::int64_t first = pieces_.rows(layer, round, comm_.rank()).begin;
+  for (std::size_t r = 0; r < piece.bias.size(); ++r) {
+    if (piece.rows.pointers[r] == piece.rows.pointers[r + 1]) {
+      mine[to_size(first) + r] = constant_of(layer, piece.bias[r]);
     }
   }
-  spool_.append(found.rows);
+  biases_[to_size(pieces_.number(layer, round))] = std::move(piece.bias);
+}
+
+CsrRows DeadNeurons::fetch(std::int64_t layer, std::int64_t round) const {
+  const Range unit = items(layer, round);
+  if (unit.empty()) {
+    CsrRows none;
+    none.first_row = pieces_.rows(layer, round, comm_.rank()).begin;
+    none.cols = reader_.network().layers[to_size(layer)].weight.cols;
+    return none;
+  }
+  const std::vector<std::byte> bytes = run_.record().read_whole(unit);
+  std::span<const std::byte> rest = bytes;
+  return take_rows(rest);
 }
 
 void DeadNeurons::sweep_forward() {
@@ -110,11 +163,11 @@ void DeadNeurons::sweep_forward() {
   for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
     const std::int64_t rows = reader_.network().layers[to_size(layer)].weight.rows;
     Constants constants(to_size(rows), kNotConstant);
-    locally(comm_, "looking for dead neurons", [&] {
-      for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-        fold_piece(layer, round, inputs, constants);
-      }
-    });
+    for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
+      locally(comm_, "looking for dead neurons",
+              [&] { take_piece(layer, round, inputs, constants); });
+      run_.after_unit(pieces_.items(0, layer, pieces_.rows(layer, round)));
+    }
     comm_.max(constants);
     if (std::find(constants.begin(), constants.end(), kNotConstant) == constants.end()) {
       constants[0] = kNotConstant;  // a layer has at least one neuron
@@ -135,7 +188,7 @@ void DeadNeurons::sweep_back() {
     std::vector<std::uint8_t> read_by_any(before.size(), 0);
     locally(comm_, "looking for neurons that nobody reads", [&] {
       for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-        const CsrRows rows = spool_.read(to_size(pieces_.number(layer, round)));
+        const CsrRows rows = fetch(layer, round);
         for (std::int64_t row = 0; row < rows.rows(); ++row) {
           if (stays_[to_size(layer)][to_size(rows.first_row + row)] == 0) {
             continue;
@@ -202,7 +255,7 @@ void DeadNeurons::count() {
   locally(comm_, "counting weights", [&] {
     for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
       for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-        const CsrRows all = spool_.read(to_size(pieces_.number(layer, round)));
+        const CsrRows all = fetch(layer, round);
         double squares = 0;
         for (std::int64_t k = 0; k < all.nnz(); ++k) {
           squares += square_of(all.value(k));
@@ -243,7 +296,7 @@ double DeadNeurons::removed_squares(std::int64_t layer) const {
 
 LayerPiece DeadNeurons::read(std::int64_t layer, std::int64_t round) const {
   const auto number = to_size(pieces_.number(layer, round));
-  CsrRows all = spool_.read(number);
+  CsrRows all = fetch(layer, round);
   const std::int64_t first = all.first_row;
   LayerPiece left{renumbered(layer, std::move(all)), {}};
   spell_values(left.rows, iso_[to_size(layer)]);

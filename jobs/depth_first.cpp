@@ -123,7 +123,7 @@ std::int64_t DepthFirst::dead_of(const Block& block) {
 void DepthFirst::multiply(std::size_t id, Block& block) {
   const ShardLayer& layer = network_.layers[id];
   const std::int64_t alive = std::ssize(block.samples) - (layer.zero_to_zero ? dead_of(block) : 0);
-  work_[id].edges += layer.packed.nnz() * alive;
+  work_[id].edges += layer.edges * alive;
   block.bits.assign(block.panels.size() * kWidth, 0U);
   for (std::size_t panel = 0; panel < block.panels.size(); ++panel) {
     float* const out = take_panel();

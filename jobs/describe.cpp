@@ -5,23 +5,13 @@
 #include "io/checksum.hpp"
 #include "io/file_kind.hpp"
 #include "io/network_file.hpp"
+#include "io/network_window.hpp"
 #include "io/result_file.hpp"
 
 namespace espalier::jobs {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr const char* kProvenance = "espalier";
-
-nlohmann::json provenance_of(const io::Catalog& catalog) {
-  const nlohmann::json* attribute = catalog.find_attribute("/", kProvenance);
-  if (attribute == nullptr || !attribute->is_string()) {
-    return nullptr;
-  }
-  auto provenance = nlohmann::json::parse(attribute->get<std::string>(), nullptr, false);
-  return provenance.is_object() ? provenance : nlohmann::json(nullptr);
-}
 
 // Bytes of an array, exact as long as 64 bits hold them.
 Json bytes_of(double elements, double element_bytes) {
@@ -76,11 +66,34 @@ std::string bias_word(io::BiasKind kind) {
   return kind == io::BiasKind::kNone ? "none" : kind == io::BiasKind::kIso ? "iso" : "full";
 }
 
+// Null for plain connections.
+Json describe_window(const io::Layer& layer) {
+  if (layer.kind == io::LayerKind::kConnections) {
+    return nullptr;
+  }
+  const kernels::Window& window = layer.window;
+  Json out;
+  out["input_shape"] = {window.channels, window.y.inputs, window.x.inputs};
+  out["output_shape"] = {window.out_channels, window.y.outputs(), window.x.outputs()};
+  out["kernel"] = {window.y.kernel, window.x.kernel};
+  out["strides"] = {window.y.stride, window.x.stride};
+  out["padding"] = {window.y.pad_begin, window.x.pad_begin, window.y.pad_end, window.x.pad_end};
+  out["dilation"] = {window.y.dilation, window.x.dilation};
+  out["groups"] = layer.kind == io::LayerKind::kConvolution ? window.groups : 1;
+  return out;
+}
+
 Json describe_layer(const io::Catalog& catalog, const io::Layer& layer, std::int64_t index) {
   Json out;
   out["layer"] = index;
   out["name"] = layer.name;
+  out["kind"] = io::to_string(layer.kind);
   out.update(describe_matrix(catalog, layer.weight));
+  if (!layer.has_weights()) {
+    out["format"] = "none";
+  }
+  out["edges"] = layer.edges();
+  out["window"] = describe_window(layer);
   out["activation"] = io::to_string(layer.epilogue.activation);
   using kernels::Activation;
   const bool has_alpha = layer.epilogue.activation == Activation::kLeakyRelu ||
@@ -122,6 +135,7 @@ void describe_network(const io::Catalog& catalog, Json& out) {
   out["inputs"] = network.inputs();
   out["outputs"] = network.outputs();
   out["nnz"] = network.nnz();
+  out["edges"] = network.edges();
   out["density"] = ratio(static_cast<double>(network.nnz()), all);
   out["bytes"] = bytes;
   out["dense_bytes"] = bytes_of(all, sizeof(float));
@@ -146,6 +160,10 @@ void describe_batch(const io::Catalog& catalog, Json& out) {
 void describe_result(const io::Catalog& catalog, Json& out) {
   const io::Result result = io::parse_result(catalog);
   out["samples"] = result.samples;
+  out["part"] = Json(nullptr);
+  if (result.part) {
+    out["part"] = {{"first", result.part->samples.begin}, {"of", result.part->of}};
+  }
   out["categories"] = result.categories;
   out["top_k"] = result.top_k;
   out["output"] = result.output ? describe_matrix(catalog, *result.output) : Json(nullptr);
@@ -190,7 +208,7 @@ nlohmann::ordered_json describe_file(const io::Catalog& catalog) {
   out["kind"] = to_string(kind);
   out["file_bytes"] = catalog.file_bytes;
   out["checksums"] = catalog.find_dataset(io::kChecksumPath) != nullptr;
-  out["provenance"] = provenance_of(catalog);
+  out["provenance"] = io::origin_of(catalog);
   if (kind == FileKind::kNetwork) {
     describe_network(catalog, out);
   } else if (kind == FileKind::kBatch) {

@@ -68,10 +68,51 @@ std::string bias_word(const Json& layer) {
   return word != "none" && layer["bias_mode"] == "nonzero" ? word + " where nonzero" : word;
 }
 
+std::string sides(const Json& numbers) {
+  std::string word;
+  for (const Json& number : numbers) {
+    word += (word.empty() ? "" : " x ") + count(number);
+  }
+  return word;
+}
+
+// "120 x 400", "16 x 6 x 5 x 5" of filters, "2 x 2" of a pooling window.
+std::string shape_word(const Json& layer) {
+  const Json& window = layer["window"];
+  if (window.is_null()) {
+    return text(count(layer["rows"]), " x ", count(layer["cols"]));
+  }
+  const std::string kernel = sides(window["kernel"]);
+  if (layer["kind"] != "convolution") {
+    return kernel;
+  }
+  const std::int64_t channels =
+      window["input_shape"][0].get<std::int64_t>() / window["groups"].get<std::int64_t>();
+  return text(count(layer["rows"]), " x ", grouped(channels), " x ", kernel);
+}
+
+// "6 x 28 x 28, stride 2" of what comes out; empty for plain connections.
+std::string window_word(const Json& layer) {
+  const Json& window = layer["window"];
+  if (window.is_null()) {
+    return "";
+  }
+  std::string word = text(layer["kind"].get<std::string>(), " to ", sides(window["output_shape"]));
+  const std::pair<const char*, int> marks[] = {{"strides", 1}, {"padding", 0}, {"dilation", 1}};
+  for (const auto& [name, usual] : marks) {
+    const Json& numbers = window[name];
+    if (std::any_of(numbers.begin(), numbers.end(),
+                    [plain = usual](const Json& number) { return number != plain; })) {
+      word += text(", ", name, " ", numbers.dump());
+    }
+  }
+  return window["groups"] == 1 ? word : text(word, ", groups ", window["groups"].dump());
+}
+
 Row row_of(const Json& layer) {
   return {layer["layer"].dump(),
           layer["name"],
-          text(count(layer["rows"]), " x ", count(layer["cols"])),
+          shape_word(layer),
           count(layer["nnz"]),
           percent(layer["density"]),
           layer["format"],
@@ -79,7 +120,8 @@ Row row_of(const Json& layer) {
           type_word(layer),
           activation_word(layer),
           bias_word(layer),
-          inputs_word(layer)};
+          inputs_word(layer),
+          window_word(layer)};
 }
 
 bool alike(const Json& one, const Json& other) {
@@ -114,7 +156,7 @@ std::string aligned(const std::vector<Row>& rows) {
 
 std::string layer_table(const Json& layers, bool all_layers) {
   std::vector<Row> rows = {{"layer", "name", "outputs x inputs", "weights", "density", "format",
-                            "indices", "values", "activation", "bias", "inputs"}};
+                            "indices", "values", "activation", "bias", "inputs", ""}};
   const std::size_t count_all = layers.size();
   const bool shorten = !all_layers && count_all > kFewLayers;
   for (std::size_t i = 0; i < count_all; ++i) {

@@ -1,4 +1,6 @@
-// export: results as text or NumPy arrays.
+// export: results as text or NumPy arrays; networks see export_network.cpp.
+#include "jobs/export.hpp"
+
 #include <charconv>
 #include <cstring>
 #include <limits>
@@ -10,10 +12,12 @@
 #include "framework/log.hpp"
 #include "framework/memory.hpp"
 #include "io/data_file.hpp"
+#include "io/file_kind.hpp"
 #include "io/matrix_rows.hpp"
 #include "io/npy.hpp"
 #include "io/result_file.hpp"
 #include "io/staged_file.hpp"
+#include "jobs/export_model.hpp"
 #include "jobs/job.hpp"
 #include "jobs/output_plan.hpp"
 #include "jobs/spelling.hpp"
@@ -66,11 +70,16 @@ std::vector<float> read_floats(const io::DataFile& file, const std::string& path
   return values;
 }
 
+// Samples are counted in the batch, of which a part holds only some.
+std::int64_t first_sample(const io::Result& result) {
+  return result.part ? result.part->samples.begin : 0;
+}
+
 // One 1-based sample id a line, as the challenge's truth files have it.
-Bytes category_lines(const io::DataFile& file) {
+Bytes category_lines(const io::DataFile& file, const io::Result& result) {
   Lines lines;
   for (const std::int64_t id : read_integers(file, "/categories")) {
-    lines.field(id + 1, '\n');
+    lines.field(first_sample(result) + id + 1, '\n');
   }
   return lines.bytes();
 }
@@ -81,7 +90,7 @@ Bytes top_lines(const io::DataFile& file, const io::Result& result) {
   const auto value = read_floats(file, "/top_value");
   Lines lines;
   for (std::size_t k = 0; k < index.size(); ++k) {
-    lines.field(static_cast<std::int64_t>(k) / result.top_k + 1, '\t');
+    lines.field(first_sample(result) + static_cast<std::int64_t>(k) / result.top_k + 1, '\t');
     lines.field(index[k] + 1, '\t');
     lines.field(value[k], '\n');
   }
@@ -104,7 +113,7 @@ Bytes output_lines(const io::DataFile& file, const io::Result& result) {
     for (std::int64_t row = 0; row < rows.rows(); ++row) {
       const auto r = static_cast<std::size_t>(row);
       for (std::int64_t k = rows.pointers[r]; k < rows.pointers[r + 1]; ++k) {
-        lines.field(rows.first_row + row + 1, '\t');
+        lines.field(first_sample(result) + rows.first_row + row + 1, '\t');
         lines.field(std::int64_t{rows.indices[static_cast<std::size_t>(k)]} + 1, '\t');
         lines.field(rows.value(k), '\n');
       }
@@ -149,7 +158,7 @@ Bytes make_bytes(const io::DataFile& file, const Export& wanted) {
                                    : array_of(file, "/" + wanted.what);
   }
   if (wanted.what == "categories") {
-    return category_lines(file);
+    return category_lines(file, wanted.result);
   }
   return wanted.what == "top" ? top_lines(file, wanted.result) : output_lines(file, wanted.result);
 }
@@ -208,10 +217,18 @@ void check_export(const Export& wanted) {
 }
 
 ExitStatus run_export(Context& context) {
+  if (context.options.text("to") == "safetensors") {
+    return export_model(context);
+  }
   const Comm& world = context.world;
   const double start = now_seconds();
+  const io::Catalog catalog = io::read_catalog(world, context.options.text("result"));
+  const bool network =
+      locally(world, "looking at the file", [&] { return io::kind_of_file(catalog) == "network"; });
+  if (network) {
+    return export_network(context, catalog);
+  }
   Export wanted = locally(world, "reading options", [&] { return read_options(context.options); });
-  const io::Catalog catalog = io::read_catalog(world, wanted.source);
   locally(world, "looking at the result", [&] {
     wanted.result = io::parse_result(catalog);
     check_export(wanted);
@@ -251,23 +268,31 @@ Job export_job() {
   po::options_description options("export");
   // clang-format off
   options.add_options()
-      ("result", word("RESULT")->required(), "result file")
-      ("to", word("FORMAT")->required(), "tsv (text, counted from 1) or npy (NumPy, counted from 0)")
-      ("out,o", word("FILE")->required(), "file to write")
+      ("result", word("FILE")->required(), "result or network file")
+      ("to", word("FORMAT")->required(), "of a result: tsv (text, counted from 1) or npy (NumPy, "
+       "counted from 0). Of a network: npy (dense, outputs x inputs), npz (SciPy's csr_matrix), mtx "
+       "(Matrix Market), graphchallenge, each one file a layer; onnx and safetensors (dense, with "
+       "zeros)")
+      ("out,o", word("FILE-OR-DIR")->required(), "file to write; of several layers or a model, the folder")
+      ("base", word("MODEL"), "safetensors: a model (folder or file) whose tensors the network's layers "
+       "replace; names, types, files and all else stay")
       ("what", word("WHAT")->default_value("categories"),
-       "categories: ids of samples with a non-zero output, one a line. "
+       "of a result. categories: ids of samples with a non-zero output, one a line. "
        "tsv also: top (lines sample<TAB>output<TAB>value of the K largest outputs of each sample), "
        "output (the same of all non-zero outputs). npy also: alive, top_index, top_value, output "
        "(dense, samples x outputs)");
   // clang-format on
-  return {"export",
-          "write a result as text or as a NumPy array",
-          "export RESULT --to tsv|npy -o FILE",
-          {"espalier export result.h5 --to tsv -o categories.tsv",
-           "espalier export result.h5 --to npy --what top_index -o top.npy"},
-          {"result"},
-          options,
-          run_export};
+  return {
+      "export",
+      "write a result or a network in another format",
+      "export FILE --to FORMAT -o FILE-OR-DIR",
+      {"espalier export result.h5 --to tsv -o categories.tsv",
+       "espalier export result.h5 --to npy --what top_index -o top.npy",
+       "espalier export net.h5 --to npz -o layers", "espalier export net.h5 --to onnx -o net.onnx",
+       "espalier export pruned.h5 --to safetensors --base model -o pruned-model"},
+      {"result"},
+      options,
+      run_export};
 }
 
 }  // namespace espalier::jobs

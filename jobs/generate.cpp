@@ -22,6 +22,7 @@ const std::vector<Kind>& all_kinds() {
        {"layers", "density", "activation", "last-activation", "bias-mode", "alpha", "clamp",
         "no-bias", "layout"},
        generate_random},
+      {"lenet", {"layout"}, generate_lenet},
       {"images", {"neurons", "samples"}, generate_images},
       {"batch", {"features", "samples", "density", "dense", "labels"}, generate_batch}};
   return kinds;
@@ -80,7 +81,8 @@ Job generate_job() {
   // clang-format off
   options.add_options()
       ("what", word("WHAT")->required(), "radixnet: the GraphChallenge topology; random: an "
-       "unstructured network; images: strokes, some of which survive a radixnet; batch: random "
+       "unstructured network; lenet: LeNet-5's convolutions, pooling and layers for images of 28 x "
+       "28; images: strokes, some of which survive a radixnet; batch: random "
        "features")
       ("out,o", word("FILE")->required(), "network or batch file to write")
       ("neurons", count("N"), "radixnet, images: neurons of a layer, features of an image; for "
@@ -103,17 +105,18 @@ Job generate_job() {
       ("bias-mode", word("MODE")->default_value("always"), "random: bias added always, or only to "
        "sums that are not zero (nonzero)")
       ("no-bias", po::bool_switch(), "random: leave out biases")
-      ("layout", word("LAYOUT")->default_value("csr"), "radixnet, random: csr or triplets")
+      ("layout", word("LAYOUT")->default_value("csr"), "radixnet, random, lenet: csr or triplets")
       ("dense", po::bool_switch(), "batch: store zeros too")
       ("labels", count("C"), "batch: random labels 0..C-1");
   // clang-format on
   return {"generate",
           "make a seeded network or batch for tests and benchmarks",
-          "generate radixnet|random|images|batch ... -o FILE",
+          "generate radixnet|random|lenet|images|batch ... -o FILE",
           {"espalier generate radixnet --neurons 1024 --layers 120 --seed 1 -o net.h5",
            "espalier generate images --neurons 1024 --samples 60000 --seed 1 -o batch.h5",
            "mpirun -n 4 espalier generate random --layers 784,4096,4096,10 --density 0.1 --seed 1 "
            "-o net.h5",
+           "espalier generate lenet --seed 1 -o lenet.h5",
            "espalier generate batch --features 784 --samples 1000 --density 0.2 --labels 10 "
            "-o batch.h5"},
           {"what"},

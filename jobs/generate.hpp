@@ -18,6 +18,7 @@ namespace espalier::jobs {
 //   throws   SharedError
 ExitStatus generate_radixnet(Context& context);
 ExitStatus generate_random(Context& context);
+ExitStatus generate_lenet(Context& context);
 ExitStatus generate_images(Context& context);
 ExitStatus generate_batch(Context& context);
 

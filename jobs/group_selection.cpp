@@ -7,6 +7,7 @@
 #include "framework/agree.hpp"
 #include "jobs/candidates.hpp"
 #include "jobs/row_spool.hpp"
+#include "jobs/unit_bytes.hpp"
 #include "kernels/exact_sum.hpp"
 #include "kernels/masks.hpp"
 
@@ -32,7 +33,11 @@ GroupSelection::GroupSelection(const PruneSettings& settings, const PruneTargets
       groups_(network.layers.size(), -1) {}
 
 std::int64_t GroupSelection::block_cols(std::int64_t layer) const {
-  const std::int64_t cols = network_.layers[to_size(layer)].weight.cols;
+  const io::Layer& of = network_.layers[to_size(layer)];
+  const std::int64_t cols = of.weight.cols;
+  if (settings_.group.filters && of.kind == io::LayerKind::kConvolution) {
+    return of.window.taps();
+  }
   return settings_.group.cols == 0 ? cols : std::min(settings_.group.cols, cols);
 }
 
@@ -131,6 +136,16 @@ void GroupSelection::close_layer(const Comm& comm, std::int64_t layer) {
                            : key_of(ExactSum::value(sum), 0, weight.rows));
   }
   columns_.clear();
+}
+
+std::span<const std::byte> GroupSelection::noted(std::int64_t layer, std::int64_t round) const {
+  return std::as_bytes(std::span(keys_[to_size(pieces_.number(layer, round))]));
+}
+
+void GroupSelection::restore(std::int64_t layer, std::int64_t round,
+                             std::span<const std::byte> bytes) {
+  keys_[to_size(pieces_.number(layer, round))] =
+      take_array<std::uint32_t>(bytes, std::ssize(bytes) / std::int64_t{sizeof(std::uint32_t)});
 }
 
 // The pieces of a layer whose groups this rank counts.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "framework/comm.hpp"
@@ -30,8 +31,15 @@ class GroupSelection {
   void decide(const Comm& comm);                                                     // collective
   void apply(std::int64_t layer, std::int64_t round, kernels::CsrRows& rows) const;  // local
 
- private:
+  // Whole columns: all of a layer are noted together, at its first piece.
   bool by_column() const noexcept { return settings_.group.rows == 0; }
+  // What was noted of a piece (of columns: of a closed layer), as bytes; and instead of noting it
+  // (and closing the layer), what another run has noted.
+  //   where    local
+  std::span<const std::byte> noted(std::int64_t layer, std::int64_t round) const;
+  void restore(std::int64_t layer, std::int64_t round, std::span<const std::byte> bytes);
+
+ private:
   std::int64_t block_cols(std::int64_t layer) const;
   std::size_t groups_across(std::int64_t layer) const;
   std::uint32_t key_of(double total, double largest, std::int64_t positions) const;

@@ -5,6 +5,7 @@
 
 #include "framework/provenance.hpp"
 #include "io/hdf5_version.hpp"
+#include "jobs/pages.hpp"
 #include "kernels/target.hpp"
 
 namespace espalier::jobs {
@@ -43,12 +44,17 @@ std::string program_help(const std::vector<Job>& jobs) {
       << "       espalier JOB --help           a job's options, with examples\n"
       << "       espalier --version\n\n"
       << "Jobs:\n";
+  const auto line = [&](const std::string& name, const std::string& summary) {
+    out << "  " << name << std::string(12 - std::min<std::size_t>(11, name.size()), ' ') << summary
+        << "\n";
+  };
   for (const Job& job : jobs) {
-    out << "  " << job.name << std::string(12 - std::min<std::size_t>(11, job.name.size()), ' ')
-        << job.summary << "\n";
+    line(job.name, job.summary);
   }
-  out << "  submit      write, show and submit a Slurm job script for one of these\n\n"
-      << kStatuses;
+  for (const auto& [name, summary] : script_jobs()) {
+    line(name, summary);
+  }
+  out << "\n" << kStatuses;
   return std::move(out).str();
 }
 

@@ -13,5 +13,9 @@ ExitStatus import_challenge_network(Context& context);
 ExitStatus import_challenge_features(Context& context);
 ExitStatus import_idx(Context& context);
 ExitStatus import_hdf5(Context& context);
+ExitStatus import_model(Context& context);
+ExitStatus import_onnx(Context& context);
+ExitStatus import_matrix_layers(Context& context);    // npy, npz, mtx, binsparse
+ExitStatus import_matrix_features(Context& context);  // the same
 
 }  // namespace espalier::jobs

@@ -1,4 +1,5 @@
 // From GraphChallenge TSV to a network or a batch.
+#include <algorithm>
 #include <limits>
 #include <optional>
 
@@ -10,8 +11,8 @@
 #include "io/input_file.hpp"
 #include "io/network_file.hpp"
 #include "jobs/import.hpp"
+#include "jobs/layer_units.hpp"
 #include "jobs/output_plan.hpp"
-#include "jobs/row_spool.hpp"
 #include "jobs/spelling.hpp"
 
 namespace espalier::jobs {
@@ -99,23 +100,19 @@ OutputPlan plan_network(const Comm& world, const NetworkSettings& settings,
   return plan;
 }
 
-// Reads layer by layer; rows wait in the spool until all sizes are known.
-std::vector<MatrixTotals> read_layers(Context& context, const NetworkSettings& settings,
-                                      const LayerFiles& files, RowSpool& spool) {
+// Reads layer by layer; rows wait in the record until all sizes are known.
+void read_layers(Context& context, const NetworkSettings& settings, const LayerFiles& files,
+                 LayerUnits& units) {
   const PhaseTimer timer(context.times, Phase::kRead);
   Progress progress("reading", settings.layers, "layers");
-  std::vector<MatrixTotals> totals(files.names.size());
-  for (std::size_t layer = 0; layer < files.names.size(); ++layer) {
-    const kernels::CsrRows rows =
-        io::read_challenge_layer(context.world, files.names[layer], settings.neurons);
-    locally(context.world, "keeping rows", [&] {
-      totals[layer].add(rows);
-      spool.append(rows);
-    });
-    progress.done(static_cast<std::int64_t>(layer) + 1);
+  for (std::int64_t layer = 0; layer < settings.layers; ++layer) {
+    if (!units.finished(layer)) {
+      units.add(layer,
+                io::read_challenge_layer(
+                    context.world, files.names[static_cast<std::size_t>(layer)], settings.neurons));
+    }
+    progress.done(layer + 1);
   }
-  MatrixTotals::join(context.world, totals);
-  return totals;
 }
 
 io::Network describe_network(const NetworkSettings& settings,
@@ -158,6 +155,42 @@ FeatureSettings feature_settings(const Options& options) {
   return settings;
 }
 
+// Into how many pieces a first run cuts the text.
+int pieces_of_text(const Comm& world, std::int64_t bytes) {
+  constexpr std::int64_t kLeastBytes = 1 << 16, kMostPieces = 256;
+  const std::int64_t wanted = std::min(bytes / kLeastBytes + 1, kMostPieces);
+  return narrow<int>((wanted - 1) / world.ranks() + 1) * world.ranks();
+}
+
+// Reads the text piece by piece; those that an earlier run has parsed are taken from the record.
+io::ChallengeFeatures read_features(Context& context, const FeatureSettings& settings,
+                                    UnitRun& run) {
+  const PhaseTimer timer(context.times, Phase::kRead);
+  io::UnitRecord& record = run.record();
+  io::TripletPieces pieces;
+  locally(context.world, "resuming", [&] {
+    const std::vector<std::int64_t>& cut = record.cut();
+    if (cut.size() != 1 || cut[0] < 1 || cut[0] > std::numeric_limits<int>::max() / 2) {
+      throw Error(ExitStatus::kBadData, text("cannot resume from ", record.folder(),
+                                             ": its text is cut in another way; --no-resume "
+                                             "starts afresh"));
+    }
+    pieces.count = narrow<int>(cut[0]);
+  });
+  pieces.find = [&](Range bytes) {
+    return !bytes.empty() && record.has(bytes) ? record.read_whole(bytes)
+                                               : std::vector<std::byte>();
+  };
+  pieces.keep = [&](Range bytes, std::span<const std::byte> piece) {
+    if (!bytes.empty()) {
+      record.add(bytes, piece);
+    }
+  };
+  pieces.after_round = [&](Range bytes) { run.after_unit(bytes); };
+  return io::read_challenge_features(context.world, settings.file, settings.neurons,
+                                     settings.samples, pieces);
+}
+
 OutputPlan plan_batch(const Comm& world, const FeatureSettings& settings) {
   OutputPlan plan;
   plan.path = settings.output;
@@ -186,8 +219,13 @@ ExitStatus import_challenge_network(Context& context) {
     return ExitStatus::kDone;
   }
 
-  RowSpool spool(folder_of(settings.output));
-  const auto totals = read_layers(context, settings, files, spool);
+  UnitRun run(context, {"rows", plan.path, plan.provenance, settings.layers * settings.neurons});
+  LayerUnits units = locally(world, "resuming", [&] {
+    return LayerUnits(world, run,
+                      std::vector(static_cast<std::size_t>(settings.layers), settings.neurons));
+  });
+  read_layers(context, settings, files, units);
+  const auto totals = units.exchange_totals();
   const io::Network network = describe_network(settings, totals);
 
   const PhaseTimer timer(context.times, Phase::kWrite);
@@ -195,16 +233,19 @@ ExitStatus import_challenge_network(Context& context) {
                            context.output_options());
   Progress progress("writing", settings.layers, "layers");
   const std::vector<float> bias = {settings.bias};
-  for (std::size_t layer = 0; layer < totals.size(); ++layer) {
-    const kernels::CsrRows rows = locally(world, "fetching kept rows", [&] {
-      kernels::CsrRows kept = spool.read(layer);
-      spell_values(kept, totals[layer].iso());
-      return kept;
-    });
-    writer.write_layer(static_cast<std::int64_t>(layer), rows, bias);
-    progress.done(static_cast<std::int64_t>(layer) + 1);
+  for (std::int64_t layer = 0; layer < settings.layers; ++layer) {
+    for (std::int64_t round = 0; round < units.rounds(layer); ++round) {
+      const kernels::CsrRows rows = locally(world, "fetching kept rows", [&] {
+        kernels::CsrRows kept = units.read(layer, round);
+        spell_values(kept, totals[static_cast<std::size_t>(layer)].iso());
+        return kept;
+      });
+      writer.write_layer(layer, rows, bias);
+    }
+    progress.done(layer + 1);
   }
   writer.finish();
+  run.finish();
 
   context.report.add_bytes_read(split_evenly(files.bytes, world.ranks(), world.rank()).size());
   context.report.set("layers", settings.layers);
@@ -224,15 +265,15 @@ ExitStatus import_challenge_features(Context& context) {
     return ExitStatus::kDone;
   }
 
-  io::ChallengeFeatures features;
+  UnitRun run(context, {"bytes of text",
+                        plan.path,
+                        plan.provenance,
+                        settings.bytes,
+                        {pieces_of_text(world, settings.bytes)}});
+  io::ChallengeFeatures features = read_features(context, settings, run);
   std::vector<MatrixTotals> totals(1);
-  {
-    const PhaseTimer timer(context.times, Phase::kRead);
-    features =
-        io::read_challenge_features(world, settings.file, settings.neurons, settings.samples);
-    totals[0].add(features.rows);
-    MatrixTotals::join(world, totals);
-  }
+  totals[0].add(features.rows);
+  MatrixTotals::join(world, totals);
   io::Batch batch;
   batch.features.rows = features.samples;
   batch.features.cols = settings.neurons;
@@ -244,6 +285,7 @@ ExitStatus import_challenge_features(Context& context) {
   io::BatchWriter writer(world, plan.path, batch, plan.provenance, context.output_options());
   writer.write_samples(features.rows, {}, {});
   writer.finish();
+  run.finish();
 
   context.report.add_bytes_read(split_evenly(settings.bytes, world.ranks(), world.rank()).size());
   report_batch(context, features.samples, settings.neurons);

@@ -13,7 +13,7 @@
 #include "jobs/import.hpp"
 #include "jobs/output_plan.hpp"
 #include "jobs/rounds.hpp"
-#include "jobs/row_spool.hpp"
+#include "jobs/sample_units.hpp"
 #include "jobs/spelling.hpp"
 
 namespace espalier::jobs {
@@ -138,22 +138,23 @@ Rounds plan_rounds(Context& context, const Hdf5Input& input) {
   return {found.samples, context.world.ranks(), std::max<std::int64_t>(kRoundBytes / bytes, 1)};
 }
 
-// Sparse features wait in the spool until it is known how many are not zero.
-MatrixTotals spool_features(Context& context, const Hdf5Input& input, const Rounds& rounds,
-                            RowSpool& spool) {
-  const PhaseTimer timer(context.times, Phase::kRead);
-  std::vector<MatrixTotals> totals(1);
-  locally(context.world, "reading features", [&] {
-    for (std::int64_t round = 0; round < rounds.rounds(); ++round) {
-      const kernels::CsrRows rows = io::read_foreign_features(
-          input.file(input.features), input.found, rounds.range(round, context.world.rank()));
-      totals[0].add(rows);
-      spool.append(rows);
-    }
-  });
-  MatrixTotals::join(context.world, totals);
-  return totals[0];
-}
+// Sparse features wait in a record until it is known how many are not zero; dense ones are read as
+// they are written.
+struct SparseUnits {
+  SparseUnits(Context& context, const Hdf5Input& input, const OutputPlan& plan,
+              const Rounds& rounds)
+      : run(context, {"samples", plan.path, plan.provenance, input.found.samples,
+                      SampleUnits::plan_cut(input.found.samples, context.world.ranks(),
+                                            rounds.most_per_rank)}),
+        units(locally(context.world, "resuming", [&] { return SampleUnits(context, run); })),
+        totals(units.fill("reading", "samples", [&](Range samples) {
+          return io::read_foreign_features(input.file(input.features), input.found, samples);
+        })) {}
+
+  UnitRun run;
+  SampleUnits units;
+  MatrixTotals totals;
+};
 
 io::Batch describe_batch(const Hdf5Input& input, const MatrixTotals& totals) {
   const io::ForeignFeatures& found = input.found;
@@ -196,7 +197,7 @@ Block read_block(const Hdf5Input& input, kernels::CsrRows rows, Range samples) {
   return block;
 }
 
-// Writes the batch round by round: sparse rows from the spool, dense ones as they are read.
+// Writes the batch round by round: sparse rows from the record, dense ones as they are read.
 //   returns  the non-zeros of all ranks
 std::int64_t write_rounds(Context& context, const Hdf5Input& input, const Rounds& rounds,
                           const std::function<kernels::CsrRows(std::int64_t round)>& rows_of,
@@ -240,26 +241,32 @@ ExitStatus import_hdf5(Context& context) {
     return ExitStatus::kDone;
   }
 
-  const Rounds rounds = plan_rounds(context, input);
-  RowSpool spool(folder_of(plan.path));
-  const MatrixTotals totals =
-      input.dense() ? MatrixTotals() : spool_features(context, input, rounds, spool);
+  Rounds rounds = plan_rounds(context, input);
+  std::optional<SparseUnits> sparse;
+  if (!input.dense()) {
+    sparse.emplace(context, input, plan, rounds);
+    rounds = sparse->units.rounds();
+  }
   const auto rows_of = [&](std::int64_t round) {
-    if (input.dense()) {
+    if (!sparse) {
       return io::read_foreign_features(input.file(input.features), input.found,
                                        rounds.range(round, world.rank()));
     }
-    kernels::CsrRows rows = spool.read(static_cast<std::size_t>(round));
-    spell_values(rows, totals.iso());
+    kernels::CsrRows rows = sparse->units.read(round);
+    spell_values(rows, sparse->totals.iso());
     return rows;
   };
 
-  io::BatchWriter writer(world, plan.path, describe_batch(input, totals), plan.provenance,
-                         context.output_options());
+  io::BatchWriter writer(world, plan.path,
+                         describe_batch(input, sparse ? sparse->totals : MatrixTotals()),
+                         plan.provenance, context.output_options());
   const std::int64_t nnz = write_rounds(context, input, rounds, rows_of, writer);
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
     writer.finish();
+    if (sparse) {
+      sparse->run.finish();
+    }
   }
   std::int64_t bytes_read = 0;
   for (const auto& [name, file] : input.files) {

@@ -11,8 +11,7 @@
 #include "jobs/images.hpp"
 #include "jobs/import.hpp"
 #include "jobs/output_plan.hpp"
-#include "jobs/rounds.hpp"
-#include "jobs/row_spool.hpp"
+#include "jobs/sample_units.hpp"
 #include "jobs/spelling.hpp"
 
 namespace espalier::jobs {
@@ -129,26 +128,6 @@ kernels::CsrRows read_images(const IdxInput& input, const ImagePreparer& prepare
   return rows;
 }
 
-// Prepares all images; the rows wait in the spool until their number is known.
-MatrixTotals prepare_images(Context& context, const IdxInput& input, const Rounds& rounds,
-                            RowSpool& spool) {
-  const PhaseTimer timer(context.times, Phase::kRead);
-  const ImagePreparer preparer(input.rules);
-  Progress progress("reading", input.samples(), "images");
-  std::vector<MatrixTotals> totals(1);
-  locally(context.world, "preparing images", [&] {
-    for (std::int64_t round = 0; round < rounds.rounds(); ++round) {
-      const Range mine = rounds.range(round, context.world.rank());
-      const kernels::CsrRows rows = read_images(input, preparer, mine);
-      totals[0].add(rows);
-      spool.append(rows);
-      progress.done(rounds.range(round, rounds.ranks - 1).end);
-    }
-  });
-  MatrixTotals::join(context.world, totals);
-  return totals[0];
-}
-
 io::Batch describe_batch(const IdxInput& input, const MatrixTotals& totals) {
   io::Batch batch;
   batch.features.rows = input.samples();
@@ -174,29 +153,35 @@ ExitStatus import_idx(Context& context) {
 
   const std::int64_t image_bytes =
       std::int64_t{input.rules.height} * std::int64_t{input.rules.width};
-  const Rounds rounds{input.samples(), world.ranks(),
-                      std::max<std::int64_t>(kRoundBytes / image_bytes, 1)};
-  RowSpool spool(folder_of(plan.path));
-  const MatrixTotals totals = prepare_images(context, input, rounds, spool);
+  UnitRun run(context,
+              {"images", plan.path, plan.provenance, input.samples(),
+               SampleUnits::plan_cut(input.samples(), world.ranks(),
+                                     std::max<std::int64_t>(kRoundBytes / image_bytes, 1))});
+  SampleUnits units = locally(world, "resuming", [&] { return SampleUnits(context, run); });
+  const ImagePreparer preparer(input.rules);
+  // The rows wait in the record until their number is known.
+  const MatrixTotals totals = units.fill(
+      "reading", "images", [&](Range samples) { return read_images(input, preparer, samples); });
   const io::Batch batch = describe_batch(input, totals);
 
   const PhaseTimer timer(context.times, Phase::kWrite);
   io::BatchWriter writer(world, plan.path, batch, plan.provenance, context.output_options());
-  for (std::int64_t round = 0; round < rounds.rounds(); ++round) {
+  for (std::int64_t round = 0; round < units.rounds().rounds(); ++round) {
     std::vector<std::int64_t> labels;
     const kernels::CsrRows rows = locally(world, "fetching kept rows", [&] {
       if (batch.labels) {
-        const auto bytes =
-            io::read_idx(input.labels, input.label_header, rounds.range(round, world.rank()));
+        const auto bytes = io::read_idx(input.labels, input.label_header,
+                                        units.rounds().range(round, world.rank()));
         labels.assign(bytes.begin(), bytes.end());
       }
-      kernels::CsrRows kept = spool.read(static_cast<std::size_t>(round));
+      kernels::CsrRows kept = units.read(round);
       spell_values(kept, batch.features.iso ? std::optional(1.0F) : std::nullopt);
       return kept;
     });
     writer.write_samples(rows, labels, {});
   }
   writer.finish();
+  run.finish();
 
   context.report.add_bytes_read(
       split_evenly(input.samples() * image_bytes, world.ranks(), world.rank()).size());

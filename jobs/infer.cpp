@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iostream>
 #include <iterator>
+#include <optional>
 
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
@@ -14,6 +15,7 @@
 #include "jobs/plan.hpp"
 #include "jobs/propagate.hpp"
 #include "jobs/sharded_network.hpp"
+#include "jobs/spelling.hpp"
 #include "jobs/unit_run.hpp"
 #include "kernels/target.hpp"
 
@@ -29,6 +31,11 @@ Files files_of(const Options& options) {
           options.given("truth") ? options.text("truth") : ""};
 }
 
+struct Inputs {
+  Files files;
+  io::Catalog network_catalog, batch_catalog;
+};
+
 OutcomeOptions outcome_options(const Options& options, const io::Network& network) {
   const std::string output = options.choice("output", {"categories", "top", "full"});
   OutcomeOptions outcome;
@@ -43,7 +50,29 @@ OutcomeOptions outcome_options(const Options& options, const io::Network& networ
   return outcome;
 }
 
+// The samples that this run takes of `all`: those of --part I/N.
+Range part_of(const Options& options, std::int64_t all) {
+  if (!options.has("part")) {
+    return {0, all};
+  }
+  const std::string spelled = options.text("part");
+  const auto slash = std::min(spelled.find('/'), spelled.size());
+  const auto part = read_integer(spelled.substr(0, slash));
+  const auto parts = read_integer(spelled.substr(std::min(slash + 1, spelled.size())));
+  constexpr std::int64_t kMostParts = 1'000'000;
+  if (!part || !parts || *part < 1 || *part > *parts || *parts > kMostParts) {
+    throw options.fault("part", text("'", spelled, "' is no part; right is 1/N to N/N"));
+  }
+  return split_evenly(all, narrow<int>(*parts), narrow<int>(*part - 1));
+}
+
 void check_pair(const Files& files, const io::Network& network, const io::Batch& batch) {
+  if (network.layers[0].inputs.empty()) {
+    throw Error(ExitStatus::kBadData,
+                text(files.network,
+                     ": cannot be run: it comes from a model that does not say which layer reads "
+                     "which; import it again with --layers-file"));
+  }
   if (batch.features.cols != network.inputs()) {
     throw Error(ExitStatus::kBadData,
                 text(files.batch, " has ", batch.features.cols, " features a sample but ",
@@ -51,14 +80,23 @@ void check_pair(const Files& files, const io::Network& network, const io::Batch&
   }
 }
 
-io::Provenance provenance_of(const Comm& world, const OutcomeOptions& outcome,
-                             const io::Catalog& network, const io::Catalog& batch) {
+io::Provenance provenance_of(const Comm& world, const OutcomeOptions& outcome, const Inputs& inputs,
+                             const std::optional<io::ResultPart>& part) {
   io::Provenance provenance;
   provenance.kind = "result";
   provenance.job = "infer";
   provenance.options = {{"full", outcome.full}, {"top_k", outcome.top_k}};
-  provenance.inputs = {io::input_digest(world, network), io::input_digest(world, batch)};
+  if (part) {
+    provenance.options["part"] = {part->samples.begin, part->samples.end, part->of};
+  }
+  provenance.inputs = {io::input_digest(world, inputs.network_catalog),
+                       io::input_digest(world, inputs.batch_catalog)};
   return provenance;
+}
+
+std::vector<std::int64_t> those_within(const std::vector<std::int64_t>& ids, Range samples) {
+  return {std::lower_bound(ids.begin(), ids.end(), samples.begin),
+          std::lower_bound(ids.begin(), ids.end(), samples.end)};
 }
 
 // Compares this rank's part of the categories with the truth, both 0-based and ascending.
@@ -67,9 +105,7 @@ io::Provenance provenance_of(const Comm& world, const OutcomeOptions& outcome,
 void compare_with_truth(const Comm& world, const Files& files, Range samples,
                         const std::vector<std::int64_t>& mine,
                         const std::vector<std::int64_t>& truth) {
-  const std::vector<std::int64_t> wanted(
-      std::lower_bound(truth.begin(), truth.end(), samples.begin),
-      std::lower_bound(truth.begin(), truth.end(), samples.end));
+  const std::vector<std::int64_t> wanted = those_within(truth, samples);
   std::vector<std::int64_t> missing, extra;
   std::set_difference(wanted.begin(), wanted.end(), mine.begin(), mine.end(),
                       std::back_inserter(missing));
@@ -90,7 +126,13 @@ void compare_with_truth(const Comm& world, const Files& files, Range samples,
                            " categories missing, ", counts[1], " not expected; first at sample ",
                            lowest[0] + 1, " (counted from 1); the result is kept"));
   }
-  log_info(text("categories equal ", files.truth, ": ", truth.size(), " of them"));
+  const std::int64_t equal = world.sum(std::ssize(wanted));
+  log_info(text("categories equal ", files.truth, ": ", equal, " of them"));
+}
+
+// From samples of the part to samples of the batch.
+Range shifted(Range samples, std::int64_t first) {
+  return {first + samples.begin, first + samples.end};
 }
 
 std::vector<std::int64_t> alive_ids(Range samples, const std::vector<std::uint8_t>& alive) {
@@ -104,21 +146,23 @@ std::vector<std::int64_t> alive_ids(Range samples, const std::vector<std::uint8_
 }
 
 // A finished result is not computed again, but a truth file given with it is compared.
-ExitStatus already_done(Context& context, const Files& files, const std::string& job_digest) {
+ExitStatus already_done(Context& context, const Files& files, const std::string& job_digest,
+                        const io::ResultPart& part) {
   log_info(text(files.result, " is already done by the same job; nothing to do"));
   io::UnitRecord::remove_leftover(context.world, files.result, job_digest);
   if (!files.truth.empty()) {
     const io::Catalog catalog = io::read_catalog(context.world, files.result);
-    const auto result =
-        locally(context.world, "reading the result", [&] { return io::parse_result(catalog); });
-    const auto truth = io::read_challenge_truth(context.world, files.truth, result.samples);
-    const Range mine = split_evenly(result.samples, context.world.ranks(), context.world.rank());
+    locally(context.world, "reading the result", [&] { io::parse_result(catalog); });
+    const auto truth = io::read_challenge_truth(context.world, files.truth, part.of);
+    const Range mine =
+        split_evenly(part.samples.size(), context.world.ranks(), context.world.rank());
     const auto alive = locally(context.world, "reading the result", [&] {
       std::vector<std::int64_t> values(static_cast<std::size_t>(mine.size()));
       io::DataFile(catalog).read(catalog.dataset("/alive"), mine.begin, values);
       return std::vector<std::uint8_t>(values.begin(), values.end());
     });
-    compare_with_truth(context.world, files, mine, alive_ids(mine, alive), truth);
+    const Range here = shifted(mine, part.samples.begin);
+    compare_with_truth(context.world, files, here, alive_ids(here, alive), truth);
   }
   return ExitStatus::kDone;
 }
@@ -128,9 +172,9 @@ std::int64_t bytes_per_sample(const io::MatrixInfo& features) {
   return 8 + 8 * features.stored / std::max<std::int64_t>(features.rows, 1);
 }
 
-void describe_plan(const InferencePlan& plan, const io::Network& network, const io::Batch& batch) {
+void describe_plan(const InferencePlan& plan, const io::Network& network, std::int64_t samples) {
   log_info(text("grid ", to_string(plan.grid), " (row shards x sample groups), ",
-                network.layers.size(), " layers, ", network.nnz(), " weights, ", batch.samples(),
+                network.layers.size(), " layers, ", network.nnz(), " weights, ", samples,
                 " samples in ", plan.waves, " waves of ", plan.wave_samples, " a group"));
   log_info(text("memory of a rank: about ", plan.bytes_per_rank() >> 20, " MiB (weights ",
                 plan.weights_bytes >> 20, ", panels ", plan.activations_bytes >> 20, ")"));
@@ -151,9 +195,15 @@ double measure_peak(const Comm& world) {
   return spread_over_ranks(world, mine).mean * world.ranks();
 }
 
+// The samples to be worked on: those of `batch` from `first` on.
+struct Source {
+  const io::BatchReader& batch;
+  std::int64_t first;
+};
+
 // Runs all waves of this rank's group.
 //   returns  seconds spent, reading of features left out
-double run_waves(Context& context, const io::BatchReader& batch, const UnitPlan& units,
+double run_waves(Context& context, const Source& source, const UnitPlan& units,
                  Propagator& propagator, Outcome& outcome, UnitRun& run) {
   const Comm& world = context.world;
   std::int64_t samples = 0, done = 0;
@@ -168,7 +218,7 @@ double run_waves(Context& context, const io::BatchReader& batch, const UnitPlan&
     Range wave = mine ? units.units[static_cast<std::size_t>(round)] : Range{};
     const kernels::CsrRows features = locally(world, "reading the batch", [&] {
       const PhaseTimer timer(context.times, Phase::kRead);
-      return batch.read_samples(wave);
+      return source.batch.read_samples(shifted(wave, source.first));
     });
     const double start = now_seconds();
     const WaveOutput output = propagator.run(features);
@@ -186,7 +236,7 @@ double run_waves(Context& context, const io::BatchReader& batch, const UnitPlan&
 
 struct Totals {
   double seconds = 0, peak = 0;
-  std::int64_t samples = 0, alive = 0, nnz = 0;
+  std::int64_t samples = 0, alive = 0, edges = 0;
   std::int64_t computed = 0;  // samples of this run; earlier ones may have done the others
 };
 
@@ -206,7 +256,7 @@ void fill_report(Context& context, const io::Network& network, const ShardedNetw
                                     {"edges_computed", layer_edges},
                                     {"seconds", layer_seconds}});
   }
-  const auto nominal = totals.computed * totals.nnz;
+  const auto nominal = totals.computed * totals.edges;
   const double seconds = std::max(totals.seconds, 1e-9);
   report.set("samples", totals.samples);
   report.set("alive", totals.alive);
@@ -223,30 +273,27 @@ void fill_report(Context& context, const io::Network& network, const ShardedNetw
                 " G edges/s nominal"));
 }
 
-struct Inputs {
-  Files files;
-  io::Catalog network_catalog, batch_catalog;
-};
-
 ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader& network,
                  const io::BatchReader& batch) {
   const Comm& world = context.world;
   const Files& files = inputs.files;
-  const std::int64_t samples = batch.batch().samples();
+  const io::ResultPart part{part_of(context.options, batch.batch().samples()),
+                            batch.batch().samples()};
+  const std::int64_t samples = part.samples.size();
   const OutcomeOptions wanted = locally(world, "checking", [&] {
     check_pair(files, network.network(), batch.batch());
     return outcome_options(context.options, network.network());
   });
   std::vector<std::int64_t> truth;
   if (!files.truth.empty()) {
-    truth = io::read_challenge_truth(world, files.truth, samples);
+    truth = io::read_challenge_truth(world, files.truth, part.of);
   }
 
-  const io::Provenance provenance =
-      provenance_of(world, wanted, inputs.network_catalog, inputs.batch_catalog);
+  const io::Provenance provenance = provenance_of(
+      world, wanted, inputs, context.options.has("part") ? std::optional(part) : std::nullopt);
   if (io::check_output(world, files.result, io::job_digest(provenance), context.output_options()) ==
       io::OutputState::kAlreadyDone) {
-    return already_done(context, files, io::job_digest(provenance));
+    return already_done(context, files, io::job_digest(provenance), part);
   }
   const std::int64_t memory = context.memory_per_rank();
   const InferencePlan plan = locally(world, "planning", [&] {
@@ -257,14 +304,14 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
                                        : std::int64_t{0};
     return plan_inference(network.network(), samples, context.grid(), allocation);
   });
-  describe_plan(plan, network.network(), batch.batch());
+  describe_plan(plan, network.network(), samples);
   context.report.set("grid", to_string(plan.grid));
   context.report.set("job_digest", io::job_digest(provenance));
   if (context.options.flag("dry-run")) {
     return ExitStatus::kDone;
   }
 
-  UnitRun run(context, "samples", files.result, provenance, samples);
+  UnitRun run(context, {"samples", files.result, provenance, samples});
   const ProcessGrid grid(world, plan.grid);
   const ShardedNetwork sharded =
       read_and_pack(world, grid, network, context.times, [&] { run.check_time(); });
@@ -274,17 +321,18 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   Outcome outcome(grid, sharded, wanted, run.record());
   Totals totals;
   totals.samples = samples;
-  totals.nnz = network.network().nnz();
+  totals.edges = network.network().edges();
   for (const Range& range : run.left()) {
     totals.computed += range.size();
   }
-  const double seconds = run_waves(context, batch, units, propagator, outcome, run);
+  const double seconds =
+      run_waves(context, {batch, part.samples.begin}, units, propagator, outcome, run);
   totals.seconds = spread_over_ranks(world, seconds).max;
   const auto alive = outcome.exchange_alive(world, samples);
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
-    context.report.add_bytes_written(
-        outcome.write(world, batch, alive, {files.result, provenance, context.output_options()}));
+    context.report.add_bytes_written(outcome.write(
+        world, batch, alive, {files.result, part.samples, provenance, context.output_options()}));
     run.finish();
   }
 
@@ -296,7 +344,8 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   context.report.add_bytes_read(network.data().bytes_read() + batch.data().bytes_read());
   if (!files.truth.empty()) {
     context.report.set("categories_match", false);
-    compare_with_truth(world, files, mine, ids, truth);
+    const Range here = shifted(mine, part.samples.begin);
+    compare_with_truth(world, files, here, alive_ids(here, alive), truth);
     context.report.set("categories_match", true);
   }
   return ExitStatus::kDone;
@@ -332,6 +381,8 @@ Job infer_job() {
        "outputs of each sample), full (also all non-zero outputs)")
       ("top-k", po::value<std::string>()->default_value("1"),
        "K; given together with another --output it adds the K largest outputs to it")
+      ("part", po::value<std::string>()->value_name("I/N"),
+       "run the I-th of N even parts of the samples only (1/N to N/N): merge joins the results")
       ("wave-samples", po::value<std::int64_t>()->value_name("N"),
        "samples that a group of ranks works on at a time, at most; without it, what fits the memory. "
        "They are the units that are saved");
@@ -342,7 +393,8 @@ Job infer_job() {
           "infer NETWORK BATCH -o RESULT",
           {"espalier infer net.h5 batch.h5 -o result.h5 --truth categories.tsv",
            "mpirun -n 4 espalier infer net.h5 batch.h5 -o result.h5 --grid 2x2 --report run.json",
-           "espalier infer net.h5 batch.h5 -o result.h5 --output top --top-k 5"},
+           "espalier infer net.h5 batch.h5 -o result.h5 --output top --top-k 5",
+           "espalier infer net.h5 batch.h5 -o part-2.h5 --part 2/8"},
           {"network", "batch"},
           options,
           run_infer};

@@ -68,7 +68,7 @@ std::int64_t LayerWalk::layers() const noexcept { return std::ssize(reader_.netw
 std::int64_t LayerWalk::sample_bytes() const {
   std::int64_t most = 0;
   for (const io::Layer& layer : reader_.network().layers) {
-    most = std::max(most, layer.weight.cols + 2 * layer.weight.rows);
+    most = std::max(most, layer.width() + 2 * layer.outputs());
   }
   return most * static_cast<std::int64_t>(sizeof(float));
 }
@@ -76,7 +76,7 @@ std::int64_t LayerWalk::sample_bytes() const {
 std::int64_t LayerWalk::layer_bytes() const {
   std::int64_t most = 0;
   for (const io::Layer& layer : reader_.network().layers) {
-    most = std::max(most, layer.weight.stored * kWeightBytes + layer.weight.rows * 16);
+    most = std::max(most, layer.connections() * kWeightBytes + layer.outputs() * 16);
   }
   return most;
 }
@@ -122,10 +122,11 @@ Panels LayerWalk::start(const kernels::CsrRows& samples) const {
 }
 
 kernels::PackedLayer LayerWalk::read_layer(std::int64_t layer) const {
-  const io::MatrixInfo& weight = reader_.network().layers[to_size(layer)].weight;
-  std::vector<std::uint32_t> inputs(to_size(weight.cols));
+  const io::Layer& of = reader_.network().layers[to_size(layer)];
+  std::vector<std::uint32_t> inputs(to_size(of.width()));
   std::iota(inputs.begin(), inputs.end(), 0U);
-  return kernels::pack_layer(reader_.read_rows(layer, {0, weight.rows}), inputs, {}, {});
+  return kernels::pack_layer(reader_.read_connections(layer, {0, of.outputs()}), inputs, {}, {},
+                             {.maximum = of.kind == io::LayerKind::kMaxPool});
 }
 
 Panels LayerWalk::multiply(const kernels::PackedLayer& layer, const Panels& in) {
@@ -139,9 +140,9 @@ Panels LayerWalk::multiply(const kernels::PackedLayer& layer, const Panels& in) 
 
 void LayerWalk::finish(std::int64_t layer, std::int64_t first_sample, Panels& sums) const {
   const io::Layer& of = reader_.network().layers[to_size(layer)];
-  std::vector<float> bias = reader_.read_bias(layer, {0, of.weight.rows});
+  std::vector<float> bias = reader_.read_neuron_bias(layer, {0, of.outputs()});
   if (bias.size() == 1) {
-    bias.assign(to_size(of.weight.rows), bias[0]);
+    bias.assign(to_size(of.outputs()), bias[0]);
   }
   finish(layer, first_sample, bias, sums);
 }

@@ -6,8 +6,8 @@
 #include "jobs/submit.hpp"
 
 int main(int argc, char** argv) {
-  if (espalier::jobs::asks_to_submit(argc, argv)) {
-    return espalier::jobs::submit(argv);
+  if (const auto status = espalier::jobs::run_without_mpi(argc, argv)) {
+    return *status;
   }
   return espalier::run_main(argc, argv, [&](const espalier::Comm& world) {
     return espalier::jobs::run_program(world, std::vector<std::string>(argv + 1, argv + argc));

@@ -222,7 +222,7 @@ std::vector<std::int64_t> Outcome::nnz_before_units(const Comm& world, std::int6
 std::int64_t Outcome::write(const Comm& world, const io::BatchReader& batch,
                             std::span<const std::uint8_t> alive, const Target& target) const {
   io::Result result;
-  result.samples = batch.batch().samples();
+  result.samples = target.samples.size();
   result.categories = world.sum(std::count(alive.begin(), alive.end(), std::uint8_t{1}));
   result.top_k = options_.top_k;
   result.sample_id = batch.batch().sample_id;
@@ -236,8 +236,10 @@ std::int64_t Outcome::write(const Comm& world, const io::BatchReader& batch,
   io::ResultWriter writer(world, target.path, result, target.provenance, target.options);
   writer.write_alive(mine.begin, alive);
   if (result.sample_id) {
-    const auto ids =
-        locally(world, "reading sample ids", [&] { return batch.read_sample_ids(mine); });
+    const auto ids = locally(world, "reading sample ids", [&] {
+      const std::int64_t first = target.samples.begin;
+      return batch.read_sample_ids({first + mine.begin, first + mine.end});
+    });
     writer.write_sample_ids(mine.begin, ids);
   }
   if (options_.top_k > 0 || options_.full) {

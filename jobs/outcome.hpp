@@ -44,6 +44,7 @@ class Outcome {
   //   returns  bytes written by this rank
   struct Target {
     std::string path;
+    Range samples;  // of the batch, which the items of the record stand for
     io::Provenance provenance;
     io::OutputOptions options;
   };

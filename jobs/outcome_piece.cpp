@@ -1,9 +1,9 @@
 #include "jobs/outcome_piece.hpp"
 
-#include <cstring>
 #include <span>
 
 #include "framework/error.hpp"
+#include "jobs/unit_bytes.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -18,33 +18,16 @@ std::int64_t fixed_bytes(Range samples, const OutcomeOptions& options) {
   return n + n * options.top_k * top_bytes + pointers * std::int64_t{sizeof(std::int64_t)};
 }
 
-template <typename T>
-void append(std::vector<std::byte>& bytes, const std::vector<T>& values) {
-  const auto more = std::as_bytes(std::span(values));
-  bytes.insert(bytes.end(), more.begin(), more.end());
-}
-
-template <typename T>
-std::span<const std::byte> take(std::span<const std::byte> bytes, std::int64_t count,
-                                std::vector<T>& values) {
-  values.resize(static_cast<std::size_t>(count));
-  const std::size_t length = values.size() * sizeof(T);
-  if (length > 0) {
-    std::memcpy(values.data(), bytes.data(), length);
-  }
-  return bytes.subspan(length);
-}
-
 }  // namespace
 
 std::vector<std::byte> pack_outcome(const OutcomePiece& piece) {
   std::vector<std::byte> bytes;
-  append(bytes, piece.alive);
-  append(bytes, piece.top_index);
-  append(bytes, piece.top_value);
-  append(bytes, piece.pointers);
-  append(bytes, piece.indices);
-  append(bytes, piece.values);
+  put_array(bytes, piece.alive);
+  put_array(bytes, piece.top_index);
+  put_array(bytes, piece.top_value);
+  put_array(bytes, piece.pointers);
+  put_array(bytes, piece.indices);
+  put_array(bytes, piece.values);
   return bytes;
 }
 
@@ -62,12 +45,12 @@ OutcomePiece unpack_outcome(Range samples, const OutcomeOptions& options,
   OutcomePiece piece;
   piece.samples = samples;
   std::span<const std::byte> rest = bytes;
-  rest = take(rest, n, piece.alive);
-  rest = take(rest, n * options.top_k, piece.top_index);
-  rest = take(rest, n * options.top_k, piece.top_value);
-  rest = take(rest, options.full ? n + 1 : 0, piece.pointers);
-  rest = take(rest, nnz, piece.indices);
-  take(rest, nnz, piece.values);
+  piece.alive = take_array<std::uint8_t>(rest, n);
+  piece.top_index = take_array<std::int64_t>(rest, n * options.top_k);
+  piece.top_value = take_array<float>(rest, n * options.top_k);
+  piece.pointers = take_array<std::int64_t>(rest, options.full ? n + 1 : 0);
+  piece.indices = take_array<std::uint32_t>(rest, nnz);
+  piece.values = take_array<float>(rest, nnz);
   return piece;
 }
 

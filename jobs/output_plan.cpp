@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "framework/log.hpp"
+#include "io/unit_record.hpp"
 #include "jobs/spelling.hpp"
 
 namespace espalier::jobs {
@@ -24,6 +25,7 @@ bool begin_output(Context& context, OutputPlan& plan) {
   const std::string digest = io::job_digest(plan.provenance);
   if (exists && io::check_output(context.world, plan.path, digest, options) ==
                     io::OutputState::kAlreadyDone) {
+    io::UnitRecord::remove_leftover(context.world, plan.path, digest);
     log_info(text(plan.path, " has been written by the same job already; nothing to do"));
     return false;
   }

@@ -16,15 +16,17 @@ constexpr std::int64_t kWidth = kernels::kPanelWidth;
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::int64_t packed_layer_bytes(const io::Layer& layer) {
-  const io::MatrixInfo& weight = layer.weight;
-  const std::int64_t index_bytes = weight.cols <= 65536 ? 2 : 4;
-  const std::int64_t value_bytes = weight.iso ? 0 : 4;
-  return weight.stored * (index_bytes + value_bytes) + weight.rows * (8 + 4);
+  const std::int64_t index_bytes = layer.width() <= 65536 ? 2 : 4;
+  const std::int64_t value_bytes = layer.weight.iso ? 0 : 4;
+  return layer.connections() * (index_bytes + value_bytes) + layer.outputs() * (8 + 4);
 }
 
 // Widest layer boundary of the network, in neurons: outputs, and what skips the layer.
 std::int64_t widest(const io::Network& network) {
   std::int64_t neurons = network.inputs();
+  for (const io::Layer& layer : network.layers) {
+    neurons = std::max(neurons, layer.outputs());  // all there is if it is unknown what they read
+  }
   for (const Boundary& boundary : plan_boundaries(network)) {
     neurons = std::max(neurons, boundary.width);
   }
@@ -54,7 +56,7 @@ InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, Gri
   plan.grid = grid;
   plan.weights_bytes = ceil_div(packed_bytes(network), grid.row_shards);
   for (const io::Layer& layer : network.layers) {
-    const std::int64_t as_read = layer.weight.stored * 8 + layer.weight.rows * 8;
+    const std::int64_t as_read = layer.connections() * 8 + layer.outputs() * 8;
     plan.reading_bytes = std::max(plan.reading_bytes, ceil_div(as_read, grid.row_shards));
   }
   const std::int64_t group_samples = split_evenly(samples, grid.sample_groups, 0).size();

@@ -5,9 +5,11 @@
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
 #include "framework/provenance.hpp"
+#include "jobs/cluster_jobs.hpp"
 #include "jobs/help.hpp"
 #include "jobs/job.hpp"
 #include "jobs/machine.hpp"
+#include "jobs/pages.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -191,8 +193,9 @@ bool asks_for_help(const std::vector<std::string>& arguments) {
 }  // namespace
 
 std::vector<Job> all_jobs() {
-  return {import_job(),   export_job(),  generate_job(), prune_job(),  convert_job(), infer_job(),
-          evaluate_job(), compare_job(), inspect_job(),  verify_job(), bench_job()};
+  return {import_job(), export_job(), generate_job(), prune_job(),     convert_job(),
+          infer_job(),  merge_job(),  evaluate_job(), compare_job(),   inspect_job(),
+          verify_job(), plan_job(),   bench_job(),    preflight_job(), report_job()};
 }
 
 ExitStatus run_program(const Comm& world, const std::vector<std::string>& arguments) {
@@ -226,7 +229,9 @@ ExitStatus run_program(const Comm& world, const std::vector<std::string>& argume
   for (const Job& one : jobs) {
     names += (names.empty() ? "" : ", ") + one.name;
   }
-  names += ", submit";
+  for (const auto& [name, summary] : script_jobs()) {
+    names += ", " + name;
+  }
   throw SharedError(ExitStatus::kUsage,
                     text("unknown job '", arguments.front(), "'; the jobs are ", names));
 }

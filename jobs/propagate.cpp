@@ -196,7 +196,7 @@ void Propagator::run_layer(std::size_t id, const kernels::CsrRows& samples) {
   const std::int64_t live = layer.zero_to_zero
                                 ? std::count(alive_.begin(), alive_.end(), std::uint8_t{1})
                                 : std::ssize(active_);
-  work_[id].edges += layer.packed.nnz() * live;
+  work_[id].edges += layer.edges * live;
   alive_bits_.assign(to_size(panels() * kWidth), 0);
   const bool in_place = id > 0 && grid_.shape().row_shards == 1;
   const std::int64_t step = in_place ? panels() : std::min(plan_.chunk_panels, panels());

@@ -9,6 +9,7 @@
 #include "framework/log.hpp"
 #include "io/batch_file.hpp"
 #include "io/checksum.hpp"
+#include "io/network_window.hpp"
 #include "jobs/calibrated_pruning.hpp"
 #include "jobs/candidates.hpp"
 #include "jobs/dead_neurons.hpp"
@@ -16,6 +17,7 @@
 #include "jobs/output_plan.hpp"
 #include "jobs/pieces.hpp"
 #include "jobs/plan.hpp"
+#include "jobs/prune_model.hpp"
 #include "jobs/prune_reading.hpp"
 #include "jobs/prune_report.hpp"
 #include "jobs/prune_rules.hpp"
@@ -70,6 +72,15 @@ void check_chain(const Pruning& pruning) {
                        " adds its bias to some sums only (bias_mode nonzero): --method bias "
                        "--calibrate needs biases that are always added"));
     }
+    const bool connections_only = pruning.settings.method == PruneMethod::kBias ||
+                                  pruning.settings.calibrated() || pruning.settings.update;
+    if (connections_only && layer.kind != io::LayerKind::kConnections) {
+      throw Error(
+          ExitStatus::kBadData,
+          text(pruning.input.catalog.file, ": layer ", layer.name, " is of kind ",
+               io::to_string(layer.kind),
+               "; --method bias, --calibrate and --update work on layers of connections only"));
+    }
   }
 }
 
@@ -98,8 +109,34 @@ struct Run {
   const Pruning& pruning;
   const OutputPlan& plan;
   const Pieces& pieces;
+  UnitRun& units;
   double start;  // in seconds
 };
+
+// Convolutions are stored as filters: as many as have a weight left.
+io::Network with_filters(const Run& run, const Pruned& made) {
+  io::Network network = made.network;
+  for (std::size_t id = 0; id < network.layers.size(); ++id) {
+    io::Layer& layer = network.layers[id];
+    if (layer.kind != io::LayerKind::kConvolution) {
+      continue;
+    }
+    layer.weight.format = io::MatrixFormat::kFilters;
+    layer.weight.filter_height = layer.window.y.kernel;
+    layer.weight.filter_width = layer.window.x.kernel;
+    layer.weight.iso = false;
+    const std::int64_t stored = locally(run.context.world, "counting filters", [&] {
+      const auto number = static_cast<std::int64_t>(id);
+      std::int64_t mine = 0;
+      for (std::int64_t round = 0; round < run.pieces.rounds(number); ++round) {
+        mine += io::stored_values(layer.weight, made.read(number, round).rows);
+      }
+      return mine;
+    });
+    layer.weight.stored = run.context.world.sum(stored);
+  }
+  return network;
+}
 
 // The writing half of a run.
 //   returns  bytes written by this rank
@@ -108,7 +145,7 @@ std::int64_t write_output(const Run& run, const Pruned& made) {
   const Pieces& pieces = run.pieces;
   const PhaseTimer timer(context.times, Phase::kWrite);
   const Comm& world = context.world;
-  io::NetworkWriter writer(world, run.plan.path, made.network, run.plan.provenance,
+  io::NetworkWriter writer(world, run.plan.path, with_filters(run, made), run.plan.provenance,
                            context.output_options());
   writer.copy_scalings(*run.pruning.input.reader);
   Progress progress("writing weights", pieces.count(), "pieces");
@@ -165,13 +202,15 @@ OutputPlan plan_output(const Comm& world, const Options& options, const Pruning&
   return plan;
 }
 
-Pieces deal_pieces(const Comm& world, const Pruning& pruning, const PieceMemory& memory) {
+// `pieces`: of each layer, as an earlier run has cut them, or none.
+Pieces deal_pieces(const Comm& world, const Pruning& pruning, const PieceMemory& memory,
+                   std::vector<std::int64_t> pieces = {}) {
   const auto entries_before = [&](std::int64_t layer, std::int64_t row) {
     return pruning.input.reader->nnz_before(layer, row) +
            (pruning.has_other() ? pruning.other.reader->nnz_before(layer, row) : 0);
   };
   return Pieces(pruning.network(), world.ranks(), memory, entries_before,
-                std::max<std::int64_t>(pruning.settings.group.rows, 1));
+                {std::max<std::int64_t>(pruning.settings.group.rows, 1), std::move(pieces)});
 }
 
 // Writes what has been made and says what it is.
@@ -179,6 +218,7 @@ ExitStatus finish(const Run& run, const Pruned& made) {
   Context& context = run.context;
   const Pruning& pruning = run.pruning;
   const std::int64_t written = write_output(run, made);
+  run.units.finish();
   log_layers(pruning.network(), made.outcomes);
   const PruneTotals totals = report_layers(context.report, pruning.network(), made.outcomes);
   context.report.set("threshold",
@@ -197,9 +237,12 @@ ExitStatus finish(const Run& run, const Pruned& made) {
 }
 
 // Every method that takes weights one by one or in groups.
-Pruned take_weights(Context& context, const Pruning& pruning, const Pieces& pieces,
-                    PruneReading& reading, Candidates& candidates) {
-  const auto verdicts = reading.run();
+Pruned take_weights(const Run& run, Candidates& candidates, std::int64_t group_bytes) {
+  Context& context = run.context;
+  const Pruning& pruning = run.pruning;
+  const Pieces& pieces = run.pieces;
+  PruneReading reading(context, pruning, pieces, candidates, run.units);
+  const auto verdicts = reading.run(group_bytes);
   Pruned made;
   {
     const PhaseTimer timer(context.times, Phase::kCompute);
@@ -216,8 +259,8 @@ Pruned take_weights(Context& context, const Pruning& pruning, const Pieces& piec
 }
 
 // The layers on the inputs that samples give them, one after the other.
-Pruned calibrate(CalibratedPruning& calibrated) {
-  calibrated.run();
+Pruned calibrate(UnitRun& units, CalibratedPruning& calibrated) {
+  calibrated.run([&] { units.after_unit(); });
   Pruned made;
   made.network = calibrated.network();
   made.outcomes = calibrated.outcomes();
@@ -267,11 +310,16 @@ std::int64_t bytes_for_samples(const Comm& world, const Pruning& pruning,
 }  // namespace
 
 ExitStatus run_prune(Context& context) {
+  if (context.options.given("to")) {
+    return prune_model(context);
+  }
   const Comm& world = context.world;
   const double start = now_seconds();
   Pruning pruning;
   pruning.settings = prune_settings(context.options);
   open_file(world, context.options.text("network"), pruning.input);
+  pruning.layers.emplace(*pruning.input.reader);
+  pruning.weights = &*pruning.layers;
   if (!pruning.settings.file.empty()) {
     open_file(world, pruning.settings.file, pruning.other);
   }
@@ -280,7 +328,7 @@ ExitStatus run_prune(Context& context) {
   }
   const std::int64_t memory_bytes = context.memory_per_rank();
   PieceMemory memory;
-  const Pieces pieces = locally(world, "planning", [&] {
+  Pieces pieces = locally(world, "planning", [&] {
     if (pruning.has_other()) {
       check_same_shapes(pruning);
     }
@@ -294,19 +342,23 @@ ExitStatus run_prune(Context& context) {
     return ExitStatus::kDone;
   }
 
-  const Run run{context, pruning, plan, pieces, start};
+  UnitRun units(context, {"rows to read", plan.path, plan.provenance,
+                          passes_of(pruning.settings) * pieces.all_rows(), pieces.pieces(),
+                          memory.kept_bytes});
+  pieces = locally(world, "planning",
+                   [&] { return deal_pieces(world, pruning, memory, units.record().cut()); });
+  const Run run{context, pruning, plan, pieces, units, start};
   if (pruning.settings.method == PruneMethod::kBias) {
-    DeadNeurons dead(world, *pruning.input.reader, pieces, folder_of(plan.path), memory.kept_bytes);
+    DeadNeurons dead(world, *pruning.input.reader, pieces, units);
     return finish(run, take_dead_neurons(context, pruning, dead));
   }
   if (pruning.settings.calibrated()) {
     CalibratedPruning calibrated(context, pruning, pieces, {}, folder_of(plan.path),
                                  memory.kept_bytes);
-    return finish(run, calibrate(calibrated));
+    return finish(run, calibrate(units, calibrated));
   }
-  Candidates candidates(pieces, folder_of(plan.path), memory.kept_bytes);
-  PruneReading reading(context, pruning, pieces, candidates, memory.group_bytes);
-  const Pruned masked = take_weights(context, pruning, pieces, reading, candidates);
+  Candidates candidates(pieces, world.rank(), units.record(), kSettingAside);
+  const Pruned masked = take_weights(run, candidates, memory.group_bytes);
   if (!pruning.settings.update) {
     return finish(run, masked);
   }
@@ -315,7 +367,7 @@ ExitStatus run_prune(Context& context) {
   };
   CalibratedPruning calibrated(context, pruning, pieces, mask, folder_of(plan.path),
                                memory.kept_bytes);
-  return finish(run, calibrate(calibrated));
+  return finish(run, calibrate(units, calibrated));
 }
 
 }  // namespace espalier::jobs

@@ -3,6 +3,7 @@
 
 #include "jobs/job.hpp"
 #include "jobs/prune.hpp"
+#include "jobs/unit_run.hpp"
 
 namespace espalier::jobs {
 
@@ -13,10 +14,13 @@ Job prune_job() {
   // clang-format off
   options.add_options()
       ("network", word("NET")->required(), "network file, of any layout")
-      ("out,o", word("NET2")->required(), "network file to write")
+      ("out,o", word("NET2")->required(), "network file to write; with --to the folder of a model")
+      ("to", word("FORMAT"),
+       "safetensors: NET is a whole model (a folder with its index and side files, or a file), and "
+       "so is the output: the same names, types and files, zeros where weights went")
       ("method", word("M")->required(),
        "magnitude (the largest stay), lamp (the same, weighed against the larger ones of each layer), threshold (|w| >= t stay), random, l1 and lp (proximal steps: "
-       "what stays shrinks), group (whole rows, columns or blocks), nm (N of every M inputs stay), mask (what has a non-zero in --file "
+       "what stays shrinks), group (whole rows, columns, blocks or filters), nm (N of every M inputs stay), mask (what has a non-zero in --file "
        "stays), scores (the largest in --file stay), bias (dead neurons go: what has no inputs left "
        "is folded into the next biases, what nobody reads is dropped; layers become smaller). With "
        "--calibrate: wanda (|w| times the norm of its input), sparsegpt (later weights make up for "
@@ -47,7 +51,8 @@ Job prune_job() {
       ("exclude", word("RE"), "leave layers alone whose name this extended regular expression finds")
       ("p", word("P"), "exponent of the penalty of lp: 0, 0.5, 2/3 or 1")
       ("pattern", word("N:M"), "of nm: N of every M consecutive inputs stay")
-      ("unit", word("UNIT"), "of group: row, column or block:RxC")
+      ("unit", word("UNIT"), "of group: row (of a convolution an output channel), column, block:RxC, or filter (of "
+       "convolutions only)")
       ("norm", word("NORM")->default_value("2"),
        "of group: 1 (mean magnitude), 2 (root of the mean square) or inf (largest magnitude)")
       ("prox", po::bool_switch(),
@@ -58,6 +63,7 @@ Job prune_job() {
       ("file", word("FILE"), "network file with the masks or scores as weights")
       ("layout", word("LAYOUT")->default_value("csr"), "of the output: csr or triplets");
   // clang-format on
+  add_unit_options(options);
   return {"prune",
           "take weights away from a network",
           "prune NET --method M [--sparsity S | --keep K | --threshold T] -o NET2",
@@ -66,7 +72,11 @@ Job prune_job() {
            "--exclude '^fc3$' --memory-per-rank 512MiB -o pruned.h5",
            "espalier prune net.h5 --method magnitude --sparsity 0.95 --profile erk -o pruned.h5",
            "espalier prune net.h5 --method nm --pattern 2:4 -o pruned.h5",
+           "mpirun -n 2 espalier prune llm --to safetensors --method magnitude --sparsity 0.5 "
+           "--scope row --exclude 'embed|lm_head' --memory-per-rank 1GiB -o llm-pruned",
            "espalier prune net.h5 --method group --unit block:4x4 --sparsity 0.8 -o pruned.h5",
+           "espalier prune lenet.h5 --method group --unit filter --sparsity 0.5 --scope layer -o "
+           "pruned.h5",
            "espalier prune pruned.h5 --method bias -o smaller.h5",
            "espalier prune net.h5 --method lamp --sparsity 0.9 -o pruned.h5",
            "espalier prune net.h5 --method wanda --calibrate batch.h5 --sparsity 0.9 -o pruned.h5",

@@ -5,6 +5,7 @@
 
 #include "framework/agree.hpp"
 #include "jobs/spelling.hpp"
+#include "jobs/unit_bytes.hpp"
 #include "kernels/lamp.hpp"
 #include "kernels/prox.hpp"
 
@@ -61,20 +62,25 @@ void add_magnitudes(const kernels::CsrRows& rows, kernels::LampTally& tally) {
 
 }  // namespace
 
+std::int64_t passes_of(const PruneSettings& settings) {
+  const bool twice = settings.counts() || settings.method == PruneMethod::kGroup;
+  return twice ? kPrunePasses : kPrunePasses - 1;
+}
+
 PruneReading::PruneReading(Context& context, const Pruning& pruning, const Pieces& pieces,
-                           Candidates& candidates, std::int64_t group_bytes)
+                           Candidates& candidates, UnitRun& run)
     : context_(context),
       pruning_(pruning),
       pieces_(pieces),
       candidates_(candidates),
-      source_(*pruning.input.reader, key_rule(pruning)),
-      group_bytes_(group_bytes),
+      run_(run),
+      source_(*pruning.weights, key_rule(pruning)),
       progress_("reading weights", pieces.count() * (pruning.settings.counts() ? 2 : 1), "pieces"),
       verdicts_(to_size(pieces.layers())) {}
 
-std::vector<LayerVerdict> PruneReading::run() {
+std::vector<LayerVerdict> PruneReading::run(std::int64_t group_bytes) {
   if (pruning_.settings.method == PruneMethod::kGroup) {
-    select_groups();
+    select_groups(group_bytes);
   }
   if (pruning_.settings.method == PruneMethod::kLamp) {
     select_lamp(pruning_.targets.groups.front());
@@ -82,37 +88,50 @@ std::vector<LayerVerdict> PruneReading::run() {
   for (std::size_t g = 0; pruning_.settings.selects() && g < pruning_.targets.groups.size(); ++g) {
     select(static_cast<std::int64_t>(g), pruning_.targets.groups[g]);
   }
-  locally(context_.world, "pruning", [&] {
-    for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
-      const bool decided = verdicts_[to_size(layer)].group >= 0;
-      if (!decided) {
-        collect(layer, 0);
-      }
+  for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
+    const bool decided = verdicts_[to_size(layer)].group >= 0;
+    if (!decided) {
+      collect(layer, 0);
     }
-  });
+  }
   return verdicts_;
+}
+
+Range PruneReading::items(PrunePass pass, std::int64_t layer, std::int64_t round) const {
+  return pieces_.items(pass, layer, pieces_.rows(layer, round, context_.world.rank()));
+}
+
+// Works on this rank's pieces of a layer, one a round.
+template <typename Work>
+void PruneReading::for_each_round(std::int64_t pass, std::int64_t layer, const char* doing,
+                                  Work&& work) {
+  for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
+    locally(context_.world, doing, [&] {
+      const PhaseTimer timer(context_.times, Phase::kRead);
+      work(round);
+    });
+    run_.after_unit(pieces_.items(pass, layer, pieces_.rows(layer, round)));
+    progress_.done(++done_);
+  }
 }
 
 // Finds the cut of a group: once through its weights for the upper digit of the keys, once more
 // to set aside what may stay, counting the lower digit of those in question on the way.
 void PruneReading::select(std::int64_t number, const PruneGroup& group) {
-  const Comm& world = context_.world;
   // A shrinking step takes its cut, the largest magnitude that goes, from those that stay.
   const bool shrinks = pruning_.settings.shrinks();
   const std::int64_t keep = group.keep + (shrinks ? 1 : 0);
   kernels::RadixSelect narrowing(keep);
   if (!select_at_once(group, narrowing, keep)) {
     std::vector<std::int64_t> counts(kernels::kDigitValues, 0);
-    locally(world, "counting weights", [&] { count(group, counts); });
+    count(group, counts);
     sum(counts);
     narrowing.narrow_upper(counts);
     std::fill(counts.begin(), counts.end(), 0);
-    locally(world, "selecting weights", [&] {
-      for (const std::int64_t layer : group.layers) {
-        collect(layer, narrowing.settled() ? narrowing.cut().key : narrowing.upper() << 16U,
-                [&](const KeyedRows& found) { count_lower(found, narrowing.upper(), counts); });
-      }
-    });
+    for (const std::int64_t layer : group.layers) {
+      collect(layer, narrowing.settled() ? narrowing.cut().key : narrowing.upper() << 16U,
+              [&](const KeyedRows& found) { count_lower(found, narrowing.upper(), counts); });
+    }
     if (!narrowing.settled()) {
       sum(counts);
       narrowing.narrow_lower(counts);
@@ -147,13 +166,14 @@ bool PruneReading::select_at_once(const PruneGroup& group, kernels::RadixSelect&
   std::uint32_t least = sampled_least(group, keep);
   for (bool enough = false; !enough;) {
     std::fill(counts.begin(), counts.end(), 0);
-    locally(context_.world, "selecting weights", [&] {
-      for (const std::int64_t layer : group.layers) {
-        collect(layer, least, [&](const KeyedRows& found) { count_upper(found, counts); });
-      }
-    });
+    for (const std::int64_t layer : group.layers) {
+      collect(layer, least, [&](const KeyedRows& found) { count_upper(found, counts); });
+    }
     sum(counts);
     enough = least == 0 || std::accumulate(counts.begin(), counts.end(), INT64_C(0)) > keep;
+    for (const std::int64_t layer : enough ? std::vector<std::int64_t>() : group.layers) {
+      candidates_.start_anew(layer, kCounting);  // a pass that nobody else needs here
+    }
     least = enough ? least : 0;
   }
   narrowing.narrow_upper(counts);
@@ -183,7 +203,9 @@ std::uint32_t PruneReading::sampled_least(const PruneGroup& group, std::int64_t 
         // Of pieces with few rows one in several.
         const std::int64_t step =
             std::max<std::int64_t>(kSampled / std::max(mine.size(), INT64_C(1)), 1);
-        if (mine.empty() || round % step != 0) {
+        // By the number of the piece, which is the same for any number of ranks.
+        const std::int64_t number = round * context_.world.ranks() + context_.world.rank();
+        if (mine.empty() || number % step != 0) {
           continue;
         }
         const std::int64_t rows = (mine.size() - 1) / kSampled + 1;
@@ -212,32 +234,33 @@ std::uint32_t PruneReading::sampled_least(const PruneGroup& group, std::int64_t 
 void PruneReading::select_lamp(const PruneGroup& group) {
   const Comm& world = context_.world;
   kernels::LampSelect narrowing(group.layers.size(), group.keep);
-  const auto narrow = [&](const char* doing, auto&& count) {
+  const auto narrow = [&](auto&& count) {
     for (std::size_t at = 0; at < group.layers.size(); ++at) {
       kernels::LampTally tally = narrowing.tally(at);
-      locally(world, doing, [&] { count(at, tally); });
+      count(at, tally);
       sum(tally.sums());
       narrowing.take(at, tally);
     }
     narrowing.narrow();
   };
-  narrow("counting weights", [&](std::size_t at, kernels::LampTally& tally) {
-    const PhaseTimer timer(context_.times, Phase::kRead);
-    for (std::int64_t round = 0; round < pieces_.rounds(group.layers[at]); ++round) {
+  // The first tally is no unit: a run that goes on takes it again.
+  narrow([&](std::size_t at, kernels::LampTally& tally) {
+    for_each_round(kCounting, group.layers[at], "counting weights", [&](std::int64_t round) {
       source_.collect(group.layers[at], pieces_.rows(group.layers[at], round, world.rank()), 0,
                       found_);
       add_magnitudes(found_.rows, tally);
-      progress_.done(++done_);
-    }
+    });
   });
-  narrow("selecting weights", [&](std::size_t at, kernels::LampTally& tally) {
+  narrow([&](std::size_t at, kernels::LampTally& tally) {
     collect(group.layers[at], narrowing.least(at),
             [&](const KeyedRows& found) { add_magnitudes(found.rows, tally); });
   });
   while (!narrowing.settled()) {
-    narrow("comparing weights", [&](std::size_t at, kernels::LampTally& tally) {
-      candidates_.visit(group.layers[at],
-                        [&](const KeyedRows& found) { add_magnitudes(found.rows, tally); });
+    narrow([&](std::size_t at, kernels::LampTally& tally) {
+      locally(world, "comparing weights", [&] {
+        candidates_.visit(group.layers[at],
+                          [&](const KeyedRows& found) { add_magnitudes(found.rows, tally); });
+      });
     });
   }
   for (std::size_t at = 0; at < group.layers.size(); ++at) {
@@ -246,42 +269,88 @@ void PruneReading::select_lamp(const PruneGroup& group) {
 }
 
 // Decides on whole groups: once through the weights for the size of each group.
-void PruneReading::select_groups() {
+void PruneReading::select_groups(std::int64_t group_bytes) {
   const Comm& world = context_.world;
   groups_.emplace(pruning_.settings, pruning_.targets, pruning_.network(), pieces_);
   locally(world, "planning", [&] {
-    if (groups_->bytes(world) > group_bytes_) {
+    if (groups_->bytes(world) > group_bytes) {
       throw Error(ExitStatus::kDoesNotFit,
                   text("the groups of a rank need ", spelled_bytes(groups_->bytes(world)), ", but ",
-                       spelled_bytes(group_bytes_),
+                       spelled_bytes(group_bytes),
                        " are left for them; a larger --memory-per-rank would be right"));
     }
   });
   for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
-    if (pruning_.targets.excluded[to_size(layer)]) {
-      continue;
+    if (!pruning_.targets.excluded[to_size(layer)]) {
+      note_groups(layer);
     }
-    locally(world, "measuring groups", [&] {
-      const PhaseTimer timer(context_.times, Phase::kRead);
-      for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-        source_.collect(layer, pieces_.rows(layer, round, world.rank()), 0, found_);
-        groups_->note(layer, round, found_.rows);
-        progress_.done(++done_);
-      }
-    });
-    groups_->close_layer(world, layer);
   }
   groups_->decide(world);
 }
 
-void PruneReading::count(const PruneGroup& group, std::span<std::int64_t> counts) {
-  const PhaseTimer timer(context_.times, Phase::kRead);
-  for (const std::int64_t layer : group.layers) {
-    for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-      source_.count(layer, pieces_.rows(layer, round, context_.world.rank()), counts);
-      progress_.done(++done_);
-    }
+// Columns go through all pieces, so a layer is the unit of them.
+void PruneReading::note_groups(std::int64_t layer) {
+  const Comm& world = context_.world;
+  const std::int64_t rows = pruning_.network().layers[to_size(layer)].weight.rows;
+  const Range whole = pieces_.items(kCounting, layer, {0, rows});
+  if (groups_->by_column() && run_.record().has(whole)) {
+    locally(world, "reading back groups",
+            [&] { groups_->restore(layer, 0, run_.record().read_whole(whole)); });
+    progress_.done(done_ += pieces_.rounds(layer));
+    return;
   }
+  for_each_round(kCounting, layer, "measuring groups",
+                 [&](std::int64_t round) { note_piece(layer, round); });
+  groups_->close_layer(world, layer);
+  if (groups_->by_column()) {
+    locally(world, "keeping groups", [&] {
+      if (world.rank() == 0) {
+        run_.record().add(whole, groups_->noted(layer, 0));
+      }
+    });
+    run_.after_unit();
+  }
+}
+
+void PruneReading::note_piece(std::int64_t layer, std::int64_t round) {
+  const Range mine = items(kCounting, layer, round);
+  if (mine.empty()) {
+    return;
+  }
+  if (!groups_->by_column() && run_.record().has(mine)) {
+    groups_->restore(layer, round, run_.record().read_whole(mine));
+    return;
+  }
+  source_.collect(layer, pieces_.rows(layer, round, context_.world.rank()), 0, found_);
+  groups_->note(layer, round, found_.rows);
+  if (!groups_->by_column()) {
+    run_.record().add(mine, groups_->noted(layer, round));
+  }
+}
+
+void PruneReading::count(const PruneGroup& group, std::span<std::int64_t> counts) {
+  for (const std::int64_t layer : group.layers) {
+    for_each_round(kCounting, layer, "counting weights",
+                   [&](std::int64_t round) { count_piece(layer, round, counts); });
+  }
+}
+
+void PruneReading::count_piece(std::int64_t layer, std::int64_t round,
+                               std::span<std::int64_t> counts) {
+  const Range mine = items(kCounting, layer, round);
+  if (mine.empty()) {
+    return;
+  }
+  if (!run_.record().has(mine)) {
+    counted_.assign(kernels::kDigitValues, 0);
+    source_.count(layer, pieces_.rows(layer, round, context_.world.rank()), counted_);
+    std::vector<std::byte> bytes;
+    put_counts(bytes, counted_);
+    run_.record().add(mine, bytes);
+  }
+  const std::vector<std::byte> bytes = run_.record().read_whole(mine);
+  std::span<const std::byte> rest = bytes;
+  take_counts(rest, counts);
 }
 
 void PruneReading::sum(std::span<std::int64_t> counts) const {
@@ -292,26 +361,33 @@ void PruneReading::sum(std::span<std::int64_t> counts) const {
 // Sets aside the weights of a layer whose key is at least `least`.
 void PruneReading::collect(std::int64_t layer, std::uint32_t least,
                            const std::function<void(const KeyedRows&)>& note) {
-  const PhaseTimer timer(context_.times, Phase::kRead);
-  const bool rule = !note && !pruning_.targets.excluded[to_size(layer)];
-  for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-    const Range rows = pieces_.rows(layer, round, context_.world.rank());
-    double removed = source_.collect(layer, rows, least, found_);
-    if (rule) {
-      removed = squares_of(found_.rows);
-      if (groups_) {
-        groups_->apply(layer, round, found_.rows);
-      } else {
-        apply_rule(pruning_, layer, found_);
-      }
-      removed -= squares_of(found_.rows);
-    }
+  for_each_round(candidates_.pass(layer), layer, "selecting weights",
+                 [&](std::int64_t round) { collect_piece(layer, round, least, note); });
+}
+
+void PruneReading::collect_piece(std::int64_t layer, std::int64_t round, std::uint32_t least,
+                                 const std::function<void(const KeyedRows&)>& note) {
+  if (candidates_.take_finished(layer, round)) {
     if (note) {
-      note(found_);
+      note(candidates_.fetch(layer, round));
     }
-    candidates_.append(layer, round, found_, std::max(removed, 0.0));
-    progress_.done(++done_);
+    return;
   }
+  const Range rows = pieces_.rows(layer, round, context_.world.rank());
+  double removed = source_.collect(layer, rows, least, found_);
+  if (!note && !pruning_.targets.excluded[to_size(layer)]) {
+    removed = squares_of(found_.rows);
+    if (groups_) {
+      groups_->apply(layer, round, found_.rows);
+    } else {
+      apply_rule(pruning_, layer, found_);
+    }
+    removed -= squares_of(found_.rows);
+  }
+  if (note) {
+    note(found_);
+  }
+  candidates_.append(layer, round, found_, std::max(removed, 0.0));
 }
 
 }  // namespace espalier::jobs

@@ -30,6 +30,9 @@ void log_layers(const io::Network& network, const std::vector<LayerOutcome>& out
       log_info(text("… ", outcomes.size() - kMostShown, " more, all in the run report …"));
       id = outcomes.size() - kMostShown / 2;
     }
+    if (!network.layers[id].has_weights()) {
+      continue;
+    }
     const io::MatrixInfo& weight = network.layers[id].weight;
     const PruneTotals totals{weight.rows * weight.cols, outcomes[id].kept};
     line(network.layers[id].name, text(weight.rows, " x ", weight.cols), grouped(outcomes[id].kept),

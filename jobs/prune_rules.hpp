@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "io/batch_file.hpp"
-#include "io/network_file.hpp"
+#include "io/layer_reader.hpp"
 #include "jobs/prune_settings.hpp"
 #include "jobs/weight_source.hpp"
 
@@ -22,11 +22,13 @@ using Opened = OpenedAs<io::NetworkReader>;
 // Everything a run works with. The members borrow from those before them.
 struct Pruning {
   PruneSettings settings;
-  Opened input, other;              // the network; the masks or scores
-  OpenedAs<io::BatchReader> batch;  // samples to calibrate with
+  Opened input, other;                       // the network; the masks or scores
+  OpenedAs<io::BatchReader> batch;           // samples to calibrate with
+  std::optional<io::NetworkLayers> layers;   // of the input
+  const io::LayerReader* weights = nullptr;  // these layers, or those of a model
   PruneTargets targets;
 
-  const io::Network& network() const { return input.reader->network(); }
+  const io::Network& network() const { return weights->network(); }
   bool has_other() const { return other.reader.has_value(); }
   bool has_batch() const { return batch.reader.has_value(); }
 };

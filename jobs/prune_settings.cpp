@@ -189,12 +189,14 @@ void read_group(const Options& options, PruneSettings& settings) {
   const std::int64_t cols = block ? read_integer(unit.substr(times + 1)).value_or(0) : 0;
   if (unit == "row") {
     settings.group = {1, 0};
+  } else if (unit == "filter") {
+    settings.group = {1, 0, true};
   } else if (unit == "column") {
     settings.group = {0, 1};
   } else if (rows >= 1 && cols >= 1) {
     settings.group = {rows, cols};
   } else {
-    throw options.fault("unit", "right is row, column or block:RxC, as in block:4x4");
+    throw options.fault("unit", "right is row, column, filter or block:RxC, as in block:4x4");
   }
   const std::string norm = options.choice("norm", {"1", "2", "inf"});
   settings.prox = options.flag("prox");
@@ -352,6 +354,9 @@ nlohmann::json canonical_options(const PruneSettings& settings) {
   }
   if (settings.method == PruneMethod::kGroup) {
     canonical["unit"] = {settings.group.rows, settings.group.cols};
+    if (settings.group.filters) {
+      canonical["unit"] = "filter";
+    }
     canonical["norm"] = static_cast<int>(settings.norm);
     if (settings.prox) {
       canonical["prox"] = true;

@@ -36,6 +36,7 @@ enum class PruneProfile { kNone, kUniform, kErk, kOwl, kList };
 // Which weights stay or go together: blocks of rows x cols positions; 0 stands for all of a layer.
 struct GroupShape {
   std::int64_t rows = 1, cols = 1;
+  bool filters = false;  // of convolutions: 1 x the taps of each layer
 };
 // How large a group is: mean magnitude, root of the mean square, largest magnitude. Means are taken
 // over all positions, so that groups of different sizes compare.
@@ -97,8 +98,9 @@ struct PruneTargets {
 };
 
 //   where    pure
+// Layers without weights are excluded, with groups of filters all but convolutions.
 //   throws   Error(kUsage) if a list has another length than the network, if the regular expression
-//            is malformed, or if it excludes every layer
+//            is malformed, or if every layer is excluded
 PruneTargets prune_targets(const PruneSettings& settings, const io::Network& network);
 
 }  // namespace espalier::jobs

@@ -12,12 +12,14 @@ namespace espalier::jobs {
 namespace {
 
 // Positions of a layer, or its groups.
-std::int64_t competitors(const PruneSettings& settings, const io::MatrixInfo& weight) {
+std::int64_t competitors(const PruneSettings& settings, const io::Layer& layer) {
+  const io::MatrixInfo& weight = layer.weight;
   const auto parts = [](std::int64_t all, std::int64_t of) {
     return of == 0 ? 1 : (all - 1) / of + 1;
   };
+  const std::int64_t cols = settings.group.filters ? layer.window.taps() : settings.group.cols;
   return settings.method == PruneMethod::kGroup
-             ? parts(weight.rows, settings.group.rows) * parts(weight.cols, settings.group.cols)
+             ? parts(weight.rows, settings.group.rows) * parts(weight.cols, cols)
              : weight.rows * weight.cols;
 }
 
@@ -49,14 +51,30 @@ class Expression {
   regex_t compiled_{};
 };
 
-std::vector<bool> excluded_layers(const std::string& spelled, const io::Network& network) {
-  std::vector<bool> excluded(network.layers.size(), false);
+// Layers without anything to prune.
+std::vector<bool> layers_without(const PruneSettings& settings, const io::Network& network) {
+  std::vector<bool> without;
+  for (const io::Layer& layer : network.layers) {
+    without.push_back(settings.group.filters ? layer.kind != io::LayerKind::kConvolution
+                                             : !layer.has_weights());
+  }
+  if (std::find(without.begin(), without.end(), false) == without.end()) {
+    throw Error(ExitStatus::kUsage, settings.group.filters
+                                        ? "--unit filter: the network has no convolution"
+                                        : "the network has no layer with weights");
+  }
+  return without;
+}
+
+std::vector<bool> excluded_layers(const PruneSettings& settings, const io::Network& network) {
+  const std::string& spelled = settings.exclude;
+  std::vector<bool> excluded = layers_without(settings, network);
   if (spelled.empty()) {
     return excluded;
   }
   const Expression expression(spelled);
   for (std::size_t id = 0; id < excluded.size(); ++id) {
-    excluded[id] = expression.finds(network.layers[id].name);
+    excluded[id] = excluded[id] || expression.finds(network.layers[id].name);
   }
   if (std::find(excluded.begin(), excluded.end(), false) == excluded.end()) {
     throw Error(ExitStatus::kUsage, text("--exclude ", spelled, ": leaves no layer to prune"));
@@ -96,7 +114,7 @@ std::vector<double> sparsities_of(const PruneSettings& settings, const io::Netwo
 
 PruneTargets prune_targets(const PruneSettings& settings, const io::Network& network) {
   PruneTargets targets;
-  targets.excluded = excluded_layers(settings.exclude, network);
+  targets.excluded = excluded_layers(settings, network);
   targets.sparsities = sparsities_of(settings, network, targets.excluded);
   if (!settings.counts()) {
     return targets;
@@ -107,9 +125,8 @@ PruneTargets prune_targets(const PruneSettings& settings, const io::Network& net
     if (targets.excluded[id]) {
       continue;
     }
-    const io::MatrixInfo& weight = network.layers[id].weight;
     const auto layer = static_cast<std::int64_t>(id);
-    const std::int64_t here = competitors(settings, weight);
+    const std::int64_t here = competitors(settings, network.layers[id]);
     positions += here;
     all.layers.push_back(layer);
     if (settings.scope == PruneScope::kLayer) {

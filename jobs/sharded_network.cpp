@@ -60,12 +60,12 @@ LayerRows read_with_passing(const io::NetworkReader& reader, std::int64_t id,
       all.rows.pointers.resize(all.rows.pointers.size() + static_cast<std::size_t>(part.size()),
                                all.rows.nnz());
     } else {
-      append_rows(reader.read_rows(id, part), all.rows);
+      append_rows(reader.read_connections(id, part), all.rows);
     }
     if (biased) {
       std::vector<float> bias(1, 0.0F);
       if (!segment.carried()) {
-        bias = reader.read_bias(id, part);
+        bias = reader.read_neuron_bias(id, part);
       }
       bias.resize(static_cast<std::size_t>(part.size()), bias.front());
       all.bias.insert(all.bias.end(), bias.begin(), bias.end());
@@ -78,18 +78,19 @@ LayerRows read_behind(const io::NetworkReader& reader, std::int64_t id, const Bo
                       Range mine, CsrRows reuse) {
   const bool plain = behind.segments.size() == 1 && !behind.segments[0].carried();
   if (plain) {
-    return {reader.read_rows(id, mine, std::move(reuse)), reader.read_bias(id, mine), {}};
+    return {
+        reader.read_connections(id, mine, std::move(reuse)), reader.read_neuron_bias(id, mine), {}};
   }
   return read_with_passing(reader, id, behind, mine);
 }
 
-// Stored weights in the rows < row behind a layer.
+// About how many connections the rows < row behind a layer have.
 std::int64_t nnz_before(const io::NetworkReader& reader, std::int64_t id, const Boundary& behind,
                         std::int64_t row) {
   std::int64_t before = 0;
   for (const Segment& segment : behind.segments) {
     if (!segment.carried() && row > segment.first) {
-      before += reader.nnz_before(id, std::min(row - segment.first, segment.width));
+      before += reader.connections_before(id, std::min(row - segment.first, segment.width));
     }
   }
   return before;
@@ -118,7 +119,7 @@ ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, 
   const io::Layer& layer = reader.network().layers[static_cast<std::size_t>(id)];
   const Boundary& behind = boundaries[static_cast<std::size_t>(id)];
   const std::int64_t width =
-      id == 0 ? layer.weight.cols : boundaries[static_cast<std::size_t>(id) - 1].width;
+      id == 0 ? layer.width() : boundaries[static_cast<std::size_t>(id) - 1].width;
   const int shards = grid.shape().row_shards;
   ShardLayer mine;
   LayerRows read;
@@ -135,17 +136,20 @@ ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, 
   }
   const PhaseTimer timer(times, Phase::kPack);
   mine.passing = read.passing;
+  const kernels::PackForm form = {.maximum = layer.kind == io::LayerKind::kMaxPool};
   if (shards == 1) {
-    mine.packed = kernels::pack_layer(read.rows, all_inputs(width), read.bias, layer.epilogue);
+    mine.packed =
+        kernels::pack_layer(read.rows, all_inputs(width), read.bias, layer.epilogue, form);
   } else {
     mine.inputs = inputs_of(read);
-    mine.packed = kernels::pack_layer(read.rows, mine.inputs, read.bias, layer.epilogue);
+    mine.packed = kernels::pack_layer(read.rows, mine.inputs, read.bias, layer.epilogue, form);
     for (Passing& passing : mine.passing) {
       // They are all there, so they stand next to each other.
       passing.input = std::lower_bound(mine.inputs.begin(), mine.inputs.end(), passing.input) -
                       mine.inputs.begin();
     }
   }
+  mine.edges = layer.has_weights() ? mine.packed.nnz() : 0;
   reuse = std::move(read.rows);
   return mine;
 }

@@ -30,6 +30,7 @@ struct Passing {
 // also what is passing.
 struct ShardLayer {
   kernels::PackedLayer packed;
+  std::int64_t edges = 0;             // multiply-adds of a sample: none for pooling and flatten
   std::vector<Passing> passing;       // ascending rows
   Range rows;                         // global rows of this shard
   std::vector<std::int64_t> bounds;   // rows of all shards: row_shards + 1

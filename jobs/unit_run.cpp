@@ -1,5 +1,6 @@
 #include "jobs/unit_run.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include "framework/agree.hpp"
@@ -59,19 +60,20 @@ void add_unit_options(boost::program_options::options_description& options) {
   // clang-format on
 }
 
-UnitRun::UnitRun(Context& context, const std::string& what, const std::string& path,
-                 const io::Provenance& provenance, std::int64_t items)
+UnitRun::UnitRun(Context& context, const UnitJob& job)
     : context_(context),
-      what_(what),
-      items_(items),
+      what_(job.what),
+      items_(job.items),
       control_(stop_options(context.options)),
       watchdog_(context.world.rank(), stall_timeout(context.options)),
-      record_(context.world, {path, provenance, items, !context.options.flag("no-resume")}) {
+      record_(context.world,
+              {job.path, job.provenance, job.items, !context.options.flag("no-resume"), job.cut,
+               job.most_pending_bytes}) {
   context_.report.set("restarts", record_.earlier_runs());
   report_units();
   if (record_.earlier_runs() > 0) {
-    log_info(text("resuming ", path, ": ", grouped(size_of_all(record_.finished())), " of ",
-                  grouped(items), " ", what_, " are done"));
+    log_info(text("resuming ", job.path, ": ", grouped(size_of_all(record_.finished())), " of ",
+                  grouped(items_), " ", what_, " are done"));
   }
 }
 
@@ -99,11 +101,28 @@ void UnitRun::after_unit() {
   save();
   if (order == Order::kStop) {
     report_units();
+    const bool nothing = context_.world.sum(static_cast<std::int64_t>(record_.units())) == 0;
     throw SharedError(ExitStatus::kStoppedEarly,
-                      text("stopped early by ", control_.reason(), " and saved in ",
-                           record_.folder(), "; the same command goes on from there"));
+                      text("stopped early by ", control_.reason(),
+                           nothing ? std::string(", before anything was finished that could be "
+                                                 "saved; the same command starts again")
+                                   : text(" and saved in ", record_.folder(),
+                                          "; the same command goes on from there")));
   }
   log_detail("saved what is finished");
+}
+
+void UnitRun::after_unit(Range items) {
+  const std::vector<Range>& found = record_.finished();
+  std::int64_t end = items.begin;
+  for (auto next = std::lower_bound(found.begin(), found.end(), items.begin,
+                                    [](const Range&a, std::int64_t at) { return a.end <= at; });
+       next != found.end() && next->begin <= end && end < items.end; ++next) {
+    end = next->end;
+  }
+  if (end < items.end) {
+    after_unit();
+  }
 }
 
 void UnitRun::check_time() const {

@@ -4,6 +4,8 @@
 
 #include <boost/program_options.hpp>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "framework/stop.hpp"
 #include "framework/watchdog.hpp"
@@ -15,14 +17,23 @@ namespace espalier::jobs {
 // Declares --max-time, --save-interval, --stall-timeout and --no-resume.
 void add_unit_options(boost::program_options::options_description& options);
 
+struct UnitJob {
+  std::string what;  // the items: "samples"
+  std::string path;  // of the output
+  io::Provenance provenance;
+  std::int64_t items = 0;
+  // As in UnitRecord::Job.
+  std::vector<std::int64_t> cut = {};
+  std::int64_t most_pending_bytes = std::int64_t{64} << 20;
+};
+
 // One run of such a job, from before its first unit until its output is complete.
 class UnitRun {
  public:
-  // Borrows `context`. `what` are the items: "samples".
+  // Borrows `context`.
   //   where    collective
   //   throws   SharedError as UnitRecord, or of an option
-  UnitRun(Context& context, const std::string& what, const std::string& path,
-          const io::Provenance& provenance, std::int64_t items);
+  UnitRun(Context& context, const UnitJob& job);
 
   io::UnitRecord& record() noexcept { return record_; }
   const io::UnitRecord& record() const noexcept { return record_; }
@@ -34,6 +45,9 @@ class UnitRun {
   //   where    collective
   //   throws   SharedError: kStoppedEarly after a save; what UnitRecord::save throws
   void after_unit();
+  // The same where units stay in their places: `items` are those of all ranks together. Nothing is
+  // done if earlier runs have finished all of them, so that every run gets further.
+  void after_unit(Range items);
 
   // Whether the unit at hand is to be given up, because there is no time for it. Local.
   bool gives_up_unit() const { return control_.gives_up_unit(); }

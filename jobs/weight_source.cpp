@@ -18,7 +18,7 @@ std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count)
 
 }  // namespace
 
-WeightSource::WeightSource(const io::NetworkReader& reader, KeyRule rule)
+WeightSource::WeightSource(const io::LayerReader& reader, KeyRule rule)
     : reader_(reader), rule_(std::move(rule)) {
   for (std::int64_t id = 0; id < std::ssize(reader.network().layers); ++id) {
     if (is_dense(id) && stretch_.size() == 0) {
@@ -36,10 +36,8 @@ bool WeightSource::is_dense(std::int64_t layer) const {
 
 // At most kStretch elements of the row-major array.
 std::span<const float> WeightSource::read_dense(std::int64_t layer, Range elements) {
-  const io::MatrixInfo& weight = reader_.network().layers[to_size(layer)].weight;
-  const io::DataFile& data = reader_.data();
   const auto stretch = stretch_.span().first(to_size(elements.size()));
-  data.read(data.catalog().dataset(weight.group + "/values"), elements.begin, stretch);
+  reader_.read_dense(layer, elements.begin, stretch);
   return stretch;
 }
 

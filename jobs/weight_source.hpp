@@ -8,7 +8,7 @@
 
 #include "framework/memory.hpp"
 #include "framework/shard.hpp"
-#include "io/network_file.hpp"
+#include "io/layer_reader.hpp"
 #include "kernels/layout.hpp"
 #include "kernels/select.hpp"
 
@@ -29,11 +29,11 @@ using KeyRule =
     std::function<std::vector<std::uint32_t>(std::int64_t layer, const kernels::CsrRows& rows)>;
 
 // Borrows the reader. Zeros are never among the weights. Local.
-//   throws   Error as io::NetworkReader, also for weights that are not finite
+//   throws   Error as io::LayerReader, also for weights that are not finite
 class WeightSource {
  public:
   // `rule` may be empty: then magnitudes decide, and dense layers are read without detours.
-  WeightSource(const io::NetworkReader& reader, KeyRule rule);
+  WeightSource(const io::LayerReader& reader, KeyRule rule);
 
   // Adds to counts[d] how many weights have a key with the upper digit d.
   void count(std::int64_t layer, Range rows, std::span<std::int64_t> counts);
@@ -50,7 +50,7 @@ class WeightSource {
   void complain(std::int64_t layer, Range elements) const;
   KeyedRows read_keyed(std::int64_t layer, Range rows) const;
 
-  const io::NetworkReader& reader_;
+  const io::LayerReader& reader_;
   KeyRule rule_;
   // One stretch of a dense layer, and what is found in it.
   AlignedBuffer<float> stretch_, values_;

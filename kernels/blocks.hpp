@@ -80,4 +80,10 @@ struct BlockedRows {
   std::int64_t stripe_rows = kStripeRows;
 };
 
+// Rows that take the largest of their inputs.
+struct MaximumRows {
+  std::vector<std::int64_t> pointers;  // rows + 1, or none
+  std::vector<std::uint32_t> indices;
+};
+
 }  // namespace espalier::kernels

@@ -67,11 +67,13 @@ std::int64_t PackedLayer::bytes() const noexcept {
   return bytes_of(blocked_.parts) + bytes_of(blocked_.pairs) + bytes_of(blocked_.rungs) +
          bytes_of(blocked_.rung_rows) + bytes_of(blocked_.indices) + bytes_of(blocked_.values) +
          bytes_of(tiled_.tiles) + bytes_of(tiled_.narrow) + bytes_of(tiled_.wide) +
-         bytes_of(tiled_.values) + bytes_of(bias_);
+         bytes_of(tiled_.values) + bytes_of(maxima_.pointers) + bytes_of(maxima_.indices) +
+         bytes_of(bias_);
 }
 
 std::string PackedLayer::block_names() const {
   if (nnz_ == 0) return "empty";
+  if (!maxima_.pointers.empty()) return "maximum";
   const auto blocked = static_cast<std::int64_t>(blocked_.indices.size());
   const auto share = [this](std::int64_t weights) { return (weights * 100 + nnz_ / 2) / nnz_; };
   std::ostringstream names;
@@ -92,6 +94,11 @@ PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> input
   packed.iso_ = local.iso;
   packed.epilogue_ = epilogue;
   packed.bias_.assign(bias.begin(), bias.end());
+  if (form.maximum) {
+    packed.maxima_.pointers.assign(local.pointers.begin(), local.pointers.end());
+    packed.maxima_.indices.assign(local.indices.begin(), local.indices.end());
+    return packed;
+  }
   const Division division = divide(local, form);
   packed.tiled_ = pack_tiles(local, division.groups);
   const bool rungs = form.order == RowOrder::kChosen ? vector_floats() < kWideVectorFloats

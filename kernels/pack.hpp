@@ -25,6 +25,7 @@ struct PackForm {
   bool share = true;              // rows with the same inputs go into tiles
   std::int64_t block_inputs = 0;  // inputs of a block for all other rows, 0: chosen
   RowOrder order = RowOrder::kChosen;
+  bool maximum = false;  // each output is the largest of its inputs, not a sum
 };
 
 // A shard's rows of one layer, ready for spmm. Immutable.
@@ -49,6 +50,7 @@ class PackedLayer {
 
   const TiledRows& tiled() const noexcept { return tiled_; }
   const BlockedRows& blocked() const noexcept { return blocked_; }
+  const MaximumRows& maxima() const noexcept { return maxima_; }
   std::span<const float> bias() const noexcept { return bias_; }
   const Epilogue& epilogue() const noexcept { return epilogue_; }
 
@@ -58,6 +60,7 @@ class PackedLayer {
                                 const PackForm& form);
   TiledRows tiled_;
   BlockedRows blocked_;
+  MaximumRows maxima_;  // if there are any, they are all rows
   std::vector<float> bias_;
   Epilogue epilogue_;
   std::int64_t rows_ = 0;
@@ -73,6 +76,7 @@ class PackedLayer {
 //   throws   std::out_of_range if a used input is missing from `inputs`
 //   cost     O(nnz + cols + rows log rows); bytes of the result about those of `rows`
 //   exact    the result of spmm does not depend on the blocks chosen
+// With form.maximum values do not matter, stored zeros excepted, and `bias` is empty.
 PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
                        std::span<const float> bias, const Epilogue& epilogue,
                        const PackForm& form = {});

@@ -20,6 +20,30 @@ double finish(double sum, double bias, const Epilogue& epilogue) {
   return epilogue.has_clamp && y > limit ? limit : y;
 }
 
+// Calls use(tap, input neuron of channel 0) for the taps of output place (y, x) inside the image.
+template <typename Use>
+void for_each_tap(const Window& window, std::int64_t y, std::int64_t x, Use use) {
+  for (std::int64_t ky = 0; ky < window.y.kernel; ++ky) {
+    for (std::int64_t kx = 0; kx < window.x.kernel; ++kx) {
+      const std::int64_t in_y = y * window.y.stride + ky * window.y.dilation - window.y.pad_begin;
+      const std::int64_t in_x = x * window.x.stride + kx * window.x.dilation - window.x.pad_begin;
+      if (in_y < 0 || in_x < 0 || in_y >= window.y.inputs || in_x >= window.x.inputs) continue;
+      use(ky * window.x.kernel + kx, in_y * window.x.inputs + in_x);
+    }
+  }
+}
+
+// Calls use(output neuron, its channel, y, x) for all of them.
+template <typename Use>
+void for_each_place(const Window& window, Use use) {
+  std::int64_t neuron = 0;
+  for (std::int64_t channel = 0; channel < window.out_channels; ++channel) {
+    for (std::int64_t y = 0; y < window.y.outputs(); ++y) {
+      for (std::int64_t x = 0; x < window.x.outputs(); ++x) use(neuron++, channel, y, x);
+    }
+  }
+}
+
 }  // namespace
 
 double activate(double x, const Epilogue& epilogue) {
@@ -60,6 +84,49 @@ std::vector<double> spmm(const CsrRows& rows, std::span<const float> bias, const
       out[at(row * samples + s)] = finish(sum, bias_of(bias, row), epilogue);
     }
   }
+  return out;
+}
+
+std::vector<double> convolve(const Window& window, std::span<const float> weights,
+                             std::span<const float> in, std::int64_t samples) {
+  std::vector<double> out(at(window.outputs() * samples), 0);
+  const std::int64_t plane = window.y.inputs * window.x.inputs;
+  const std::int64_t depth = window.channels / window.groups;
+  for_each_place(
+      window, [&](std::int64_t neuron, std::int64_t channel, std::int64_t y, std::int64_t x) {
+        const std::int64_t first = channel * window.groups / window.out_channels * depth;
+        for (std::int64_t s = 0; s < samples; ++s) {
+          for (std::int64_t i = 0; i < depth; ++i) {
+            for_each_tap(window, y, x, [&](std::int64_t tap, std::int64_t place) {
+              out[at(neuron * samples + s)] +=
+                  static_cast<double>(weights[at((channel * depth + i) * window.taps() + tap)]) *
+                  static_cast<double>(in[at(((first + i) * plane + place) * samples + s)]);
+            });
+          }
+        }
+      });
+  return out;
+}
+
+std::vector<double> pool(const Window& window, bool largest, std::span<const float> in,
+                         std::int64_t samples) {
+  std::vector<double> out(at(window.outputs() * samples), 0);
+  const std::int64_t plane = window.y.inputs * window.x.inputs;
+  for_each_place(window, [&](std::int64_t neuron, std::int64_t channel, std::int64_t y,
+                             std::int64_t x) {
+    for (std::int64_t s = 0; s < samples; ++s) {
+      double sum = 0, most = 0;
+      std::int64_t seen = 0;
+      for_each_tap(window, y, x, [&](std::int64_t, std::int64_t place) {
+        const auto value = static_cast<double>(in[at((channel * plane + place) * samples + s)]);
+        most = seen == 0 || value > most ? value : most;
+        sum += value;
+        ++seen;
+      });
+      const std::int64_t of = window.count_padding ? window.taps() : seen;
+      out[at(neuron * samples + s)] = largest ? most : of == 0 ? 0 : sum / static_cast<double>(of);
+    }
+  });
   return out;
 }
 

@@ -18,7 +18,33 @@ HWY_BEFORE_NAMESPACE();
 namespace espalier::kernels {
 namespace HWY_NAMESPACE {
 
+// The largest input of each row, 0 where there is none; a NaN replaces a number and stays.
+void take_maxima(const SpmmArgs& a) {
+  const Tag d;
+  for (int64_t row = a.row_begin; row < a.row_end; ++row) {
+    const int64_t begin = a.maxima_pointers[row], end = a.maxima_pointers[row + 1];
+    float* const out = a.out + row * kPanelWidth;
+    for (size_t i = 0; i < kPanelWidth; i += hn::Lanes(d)) {
+      const auto input = [&](int64_t k) HWY_ATTR {
+        return hn::Load(d, a.in + size_t{a.maxima_indices[k]} * kPanelWidth + i);
+      };
+      auto most = begin == end ? hn::Zero(d) : input(begin);
+      for (int64_t k = begin + 1; k < end; ++k) {
+        const auto x = input(k);
+        most = hn::IfThenElse(hn::Or(hn::Le(x, most), hn::IsNaN(most)), most, x);
+      }
+      hn::Store(most, d, out + i);
+    }
+    finish_row(out, a.epilogue, row);
+    or_row_bits(out, a.bits);
+  }
+}
+
 void spmm_rows(const SpmmArgs& a) {
+  if (a.maxima_pointers != nullptr) {
+    take_maxima(a);
+    return;
+  }
   if (a.narrow != nullptr) {
     run_tiles(a, a.narrow);
   } else {
@@ -87,6 +113,9 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.rung_rows = blocked.rung_rows.data();
   args.block_indices = blocked.indices.data();
   args.block_values = blocked.values.data();
+  const MaximumRows& maxima = layer.maxima();
+  args.maxima_pointers = maxima.pointers.empty() ? nullptr : maxima.pointers.data();
+  args.maxima_indices = maxima.indices.data();
   args.iso = layer.iso();
   args.in = in;
   args.inputs = layer.inputs();

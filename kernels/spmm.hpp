@@ -9,7 +9,8 @@
 
 namespace espalier::kernels {
 
-// Computes rows [row_begin, row_end) of out = epilogue(layer x in) for one panel.
+// Computes rows [row_begin, row_end) of out = epilogue(layer x in) for one panel; of rows packed as
+// maxima, epilogue(the largest of a row's inputs), 0 without inputs.
 //   shapes   in (layer.inputs() x kPanelWidth), out (layer.rows() x kPanelWidth), both 64-byte
 //            aligned, not overlapping; alive_bits (kPanelWidth): OR-ed with the bits of |out| of
 //            every row done, so zero exactly where all of them are zero in that sample

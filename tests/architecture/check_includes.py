@@ -28,7 +28,8 @@ INTRINSICS = r"(cpuid|immintrin|x86intrin|arm_neon|arm_sve)\.h"
 MPI = r"mpi\.h"
 OPENMP = r"omp\.h"
 HDF5 = r"(hdf5|hdf5_hl|H5\w+)\.h"
-FORMATS = r"nlohmann/.+|isa-l\.h|isa-l/.+|igzip_lib\.h|crc(64)?\.h|zlib\.h|openssl/.+"
+FORMATS = (r"nlohmann/.+|isa-l\.h|isa-l/.+|igzip_lib\.h|crc(64)?\.h|zlib\.h|zip\.h|openssl/.+|"
+           r"onnx/.+|google/protobuf/.+")
 JSON = r"nlohmann/.+"
 OPTIONS = r"boost/program_options(/.+|\.hpp)"
 

@@ -26,3 +26,19 @@ case $said in
   *) echo "the installed program should have named version $version"; exit 1 ;;
 esac
 test -x "$prefix/libexec/espalier/espalier-walk"
+
+# What comes with it: scripts, man page, completion, and a module that finds all of it.
+"$prefix/bin/espalier" submit --dry-run -n 2 -- verify net.h5 | grep -q "^command=($prefix/bin/espalier"
+grep -q '^.TH ESPALIER 1' "$prefix/share/man/man1/espalier.1"
+bash -c 'source "$1" && complete -p espalier' bash "$prefix/share/bash-completion/completions/espalier"
+modulecmd=$(command -v modulecmd || true)
+if [ -n "$modulecmd" ]; then
+  code=$(MODULEPATH=$prefix/share/modulefiles "$modulecmd" bash load "espalier/$version")
+  # shellcheck disable=SC2016 # the inner shell expands it
+  said=$(env -u MANPATH PATH=/usr/bin:/bin bash -c "$code"'; command -v espalier; echo "$MANPATH"')
+  echo "$said"
+  case $said in
+    "$prefix/bin/espalier"*"$prefix/share/man"*) ;;
+    *) echo "the module should lead to $prefix"; exit 1 ;;
+  esac
+fi

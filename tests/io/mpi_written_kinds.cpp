@@ -154,6 +154,47 @@ void check_layer(const io::NetworkReader& reader, std::int64_t id, const LayerPl
   }
 }
 
+// A bank of 7 x (of 2 groups) 3 filters of 2 x 3 over 6 channels, pooled and flattened.
+io::Network image_network(const RowRecipe& recipe, std::int64_t stored) {
+  io::Network network;
+  network.layers.resize(3);
+  io::Layer& bank = network.layers[0];
+  bank.kind = io::LayerKind::kConvolution;
+  bank.weight = {"", MatrixFormat::kFilters, 8, recipe.cols, stored, false};
+  bank.weight.filter_height = 2;
+  bank.weight.filter_width = 3;
+  bank.window = {6, 8, 2, {9, 2, 2, 1, 0, 3}, {7, 3, 1, 0, 2, 1}};
+  bank.bias = BiasKind::kFull;
+  io::Layer& pool = network.layers[1];
+  pool.kind = io::LayerKind::kAveragePool;
+  pool.window = {8, 8, 8, {4, 2, 2, 0, 1, 1}, {7, 3, 1, 1, 1, 1}, true};
+  pool.epilogue.activation = Activation::kTanh;
+  io::Layer& flat = network.layers[2];
+  flat.kind = io::LayerKind::kFlatten;
+  flat.window = {8, 8, 8, {2}, {7}};
+  for (std::int64_t id = 0; id < 3; ++id) {
+    network.layers[static_cast<std::size_t>(id)].inputs = {id - 1};
+  }
+  return network;
+}
+
+void write_images(const Comm& comm, const std::string& path, std::uint64_t seed,
+                  const RowRecipe& recipe) {
+  io::MatrixInfo matrix = image_network(recipe, 0).layers[0].weight;
+  const std::int64_t stored = stored_values(matrix, rows_of(recipe, {0, 8}));
+  io::OutputOptions options;
+  options.force = true;
+  io::NetworkWriter writer(comm, path, image_network(recipe, stored), provenance_of("network"),
+                           options);
+  const Range mine = random_share(8, comm, seed);
+  std::vector<float> bias;
+  for (std::int64_t row = mine.begin; row < mine.end; ++row) {
+    bias.push_back(bias_of(row));
+  }
+  writer.write_layer(0, rows_of(recipe, mine), bias);
+  writer.finish();
+}
+
 struct BatchPlan {
   io::Batch batch;
   RowRecipe recipe;
@@ -307,6 +348,49 @@ const io::OutputOptions kCompressed = [] {
 }();
 
 }  // namespace
+
+BOOST_AUTO_TEST_CASE(filters_and_windows_come_back) {
+  const Comm comm(MPI_COMM_WORLD);
+  for (const double density : {0.0, 0.03, 0.3, 1.0}) {
+    const RowRecipe recipe{11, 18, density, false, false};
+    const FilePair files = file_pair(text("images-", density), comm);
+    write_images(comm, files.shared, 3, recipe);
+    write_images(Comm(MPI_COMM_SELF), files.alone, 4, recipe);
+    BOOST_CHECK(bytes_of(files.shared) == bytes_of(files.alone));
+    const io::Catalog catalog = io::read_catalog(comm, files.shared);
+    const io::NetworkReader reader(catalog);
+    const auto& layers = reader.network().layers;
+    const io::Network wanted = image_network(recipe, layers[0].weight.stored);
+    BOOST_CHECK_EQUAL(layers[0].weight.stored % 6, 0);
+    BOOST_CHECK((layers[0].weight.stored > 0) == (density > 0));
+    BOOST_CHECK(equal_rows(reader.read_rows(0, {0, 8}), rows_of(recipe, {0, 8})));
+    BOOST_CHECK(equal_rows(reader.read_rows(0, {3, 5}), rows_of(recipe, {3, 5})));
+    for (std::size_t id = 0; id < 3; ++id) {
+      const kernels::Window& found = layers[id].window;
+      const kernels::Window& window = wanted.layers[id].window;
+      BOOST_CHECK(layers[id].kind == wanted.layers[id].kind);
+      BOOST_CHECK_EQUAL(found.inputs(), window.inputs());
+      BOOST_CHECK_EQUAL(found.outputs(), window.outputs());
+      BOOST_CHECK_EQUAL(found.groups, window.groups);
+      BOOST_CHECK_EQUAL(found.y.pairs(), window.y.pairs());
+      BOOST_CHECK_EQUAL(found.x.pairs(), window.x.pairs());
+      BOOST_CHECK_EQUAL(found.count_padding, window.count_padding);
+    }
+    // Output neurons of a channel have its bias, and as many connections as there are edges.
+    BOOST_CHECK_EQUAL(layers[0].outputs(), 8 * 4 * 7);
+    const auto bias = reader.read_neuron_bias(0, {30, 90});
+    BOOST_CHECK_EQUAL(bias.size(), 60U);
+    for (std::size_t i = 0; i < bias.size(); ++i) {
+      BOOST_CHECK_EQUAL(bias[i], bias_of((30 + static_cast<std::int64_t>(i)) / 28));
+    }
+    const std::int64_t found = reader.read_connections(0, {0, layers[0].outputs()}).nnz();
+    BOOST_CHECK(density < 1 ? found <= layers[0].edges() : found == layers[0].edges());
+    BOOST_CHECK_EQUAL(reader.read_connections(1, {0, layers[1].outputs()}).nnz(),
+                      layers[1].connections());
+    BOOST_CHECK_EQUAL(reader.read_connections(2, {5, 9}).nnz(), 4);
+    BOOST_CHECK_EQUAL(layers[2].edges(), 0);
+  }
+}
 
 BOOST_AUTO_TEST_CASE(networks_are_read_back) {
   const Comm world(MPI_COMM_WORLD);

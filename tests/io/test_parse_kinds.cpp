@@ -78,6 +78,34 @@ std::string network_error(Spoil&& spoil) {
   return error_of([&] { io::parse_network(sketch.catalog); });
 }
 
+// A bank of 6 x 4 filters of 5 x 3, of which `stored` are there, under the last layer.
+constexpr const char* kBank = "/layers/000000";
+Sketch convolution(std::int64_t stored = 10, const std::vector<std::int64_t>& shape = {4, 9, 8}) {
+  Sketch sketch;
+  const std::string path = std::string(kBank) + "/weight";
+  io::MatrixInfo matrix{path, io::MatrixFormat::kFilters, 6, 4 * 15, stored * 15, false};
+  matrix.filter_height = 5;
+  matrix.filter_width = 3;
+  sketch.attribute(path, "binsparse") = io::make_descriptor(
+      matrix, {{"indices_0", io::kInt64}, {"indices_1", io::kUint8}, {"values", io::kFloat32}});
+  sketch.dataset(path + "/indices_0", io::kInt64, {stored});
+  sketch.dataset(path + "/indices_1", io::kUint8, {stored});
+  sketch.dataset(path + "/values", io::kFloat32, {stored * 15});
+  sketch.attribute(kBank, "kind") = "convolution";
+  sketch.attribute(kBank, "input_shape") = shape;
+  return sketch;
+}
+
+// What is said of it once spoiled, after "65 x.h5: layer 0: "; or "no error".
+template <typename Spoil>
+std::string window_error(Spoil&& spoil) {
+  Sketch sketch = convolution();
+  spoil(sketch);
+  const std::string error = error_of([&] { io::parse_network(sketch.catalog); });
+  const std::string at = "65 x.h5: layer 0: ";
+  return error.starts_with(at) ? error.substr(at.size()) : error;
+}
+
 Sketch plain_batch() {
   Sketch sketch;
   sketch.csr("/features", 20, 784, 60);
@@ -137,6 +165,133 @@ BOOST_AUTO_TEST_CASE(attributes_are_understood) {
   BOOST_CHECK_EQUAL(network.layers[1].epilogue.alpha, 0.25F);
   BOOST_CHECK(network.layers[1].bias == io::BiasKind::kIso);
   BOOST_CHECK(network.scaling.output_shift && !network.scaling.input_scale);
+}
+
+BOOST_AUTO_TEST_CASE(windows_are_understood) {
+  Sketch sketch = convolution();
+  sketch.attribute(kBank, "strides") = json::array({2, 1});
+  sketch.attribute(kBank, "padding") = json::array({1, 2, 0, 3});
+  sketch.dvec(std::string(kBank) + "/bias", 6, false);
+  const std::string pool = io::group_of_layer(1), flat = io::group_of_layer(2);
+  sketch.attribute(pool, "kind") = "average_pool";
+  sketch.attribute(pool, "input_shape") = json::array({6, 3, 11});
+  sketch.attribute(pool, "kernel") = json::array({2, 3});
+  sketch.attribute(pool, "count_padding") = 1;
+  sketch.attribute(flat, "kind") = "flatten";
+  sketch.attribute(flat, "input_shape") = json::array({6, 1, 3});
+  const io::Network network = io::parse_network(sketch.catalog);
+  const io::Layer& layer = network.layers[0];
+  BOOST_CHECK_EQUAL(layer.width(), 4 * 9 * 8);
+  BOOST_CHECK_EQUAL(layer.window.y.outputs(), 3);   // (9 + 1 - 5) / 2 + 1
+  BOOST_CHECK_EQUAL(layer.window.x.outputs(), 11);  // 8 + 5 - 3 + 1
+  BOOST_CHECK_EQUAL(layer.outputs(), 6 * 3 * 11);
+  BOOST_CHECK_EQUAL(network.nnz(), 150);
+  // Rows: 4 + 5 + 5 of 5 taps each; columns: 8 of 3 x 11 lie in the image for each tap.
+  BOOST_CHECK_EQUAL(layer.edges(), 10 * 14 * 24);
+  BOOST_CHECK_EQUAL(network.edges(), layer.edges());
+  BOOST_CHECK_EQUAL(network.layers[1].outputs(), 6 * 3);
+  BOOST_CHECK_EQUAL(network.layers[1].connections(), 6 * 2 * 9);
+  BOOST_CHECK(network.layers[1].window.count_padding);
+  BOOST_CHECK_EQUAL(network.outputs(), 18);
+  BOOST_CHECK(network.is_chain());
+}
+
+BOOST_AUTO_TEST_CASE(damaged_windows_are_refused) {
+  const auto with = [](const char* name, const json& value) {
+    return window_error([&](Sketch& s) { s.attribute(kBank, name) = value; });
+  };
+  BOOST_CHECK_EQUAL(window_error([](Sketch&) {}), "no error");
+  BOOST_CHECK_EQUAL(with("kind", "conv"),
+                    "attribute 'kind' is \"conv\"; known are connections, convolution, max_pool, "
+                    "average_pool, flatten");
+  BOOST_CHECK_EQUAL(with("kind", "connections"),
+                    "its weight are filters, but its kind is connections; convolution would be "
+                    "right");
+  BOOST_CHECK_EQUAL(with("kind", "max_pool"), "a layer of kind max_pool has no weight");
+  BOOST_CHECK_EQUAL(with("input_shape", json::array({4, 9})),
+                    "attribute 'input_shape' is [4,9]; 3 whole numbers from 1 to 4294967296 would "
+                    "be right");
+  BOOST_CHECK_EQUAL(with("input_shape", json::array({4, 65536, 65536})),
+                    "its input of 4 x 65536 x 65536 has more than 4294967296 neurons");
+  BOOST_CHECK_EQUAL(with("input_shape", json::array({4, 4, 8})),
+                    "its window is 5 x 3, larger than its input of 4 x 8 with the padding");
+  BOOST_CHECK_EQUAL(with("dilation", json::array({1, 4})),
+                    "its window is 5 x 9, larger than its input of 9 x 8 with the padding");
+  BOOST_CHECK_EQUAL(with("strides", json::array({0, 1})),
+                    "attribute 'strides' is [0,1]; 2 whole numbers from 1 to 65535 would be right");
+  BOOST_CHECK_EQUAL(with("padding", json::array({0, 0, -1, 0})),
+                    "attribute 'padding' is [0,0,-1,0]; 4 whole numbers from 0 to 65535 would be "
+                    "right");
+  BOOST_CHECK_EQUAL(with("kernel", json::array({3, 5})),
+                    "attribute 'kernel' is 3 x 5 but its filters are 5 x 3");
+  BOOST_CHECK_EQUAL(with("groups", 4),
+                    "its 4 input and 6 output channels cannot be dealt evenly to 4 groups");
+  BOOST_CHECK_EQUAL(with("groups", 2),
+                    "its weight has 60 columns; 2 input channels of a group with 5 x 3 taps would "
+                    "be right");
+  BOOST_CHECK_EQUAL(with("groups", std::numeric_limits<std::uint64_t>::max()).substr(0, 40),
+                    "attribute 'groups' is [18446744073709551");
+  BOOST_CHECK_EQUAL(window_error([](Sketch& s) { s.catalog.objects[kBank].erase("input_shape"); }),
+                    "has no attribute 'input_shape'; a layer of kind convolution has it");
+  BOOST_CHECK_EQUAL(window_error([](Sketch& s) {
+                      s.csr(std::string(kBank) + "/weight", 6, 60, 5);
+                      s.attribute(kBank, "kernel") = json::array({5, 3});
+                    }).substr(0, 35),
+                    "its weight is a CSR; filters or a D");
+  // A small file may claim much: here 2^32 outputs that each see up to 2^30 inputs.
+  BOOST_CHECK_EQUAL(window_error([](Sketch& s) {
+                      s = Sketch();
+                      s.attribute(kBank, "kind") = "max_pool";
+                      s.attribute(kBank, "input_shape") = json::array({1, 65536, 65536});
+                      s.attribute(kBank, "kernel") = json::array({32768, 32768});
+                      s.attribute(kBank, "strides") = json::array({1, 1});
+                      s.attribute(kBank, "padding") = json::array({16384, 16384, 16383, 16383});
+                    }),
+                    "it makes more than 2^48 connections");
+  BOOST_CHECK_EQUAL(window_error([](Sketch& s) {
+                      s = Sketch();
+                      s.attribute(kBank, "kind") = "max_pool";
+                      s.attribute(kBank, "input_shape") = json::array({1, 65536, 65536});
+                      s.attribute(kBank, "kernel") = json::array({65535, 65535});
+                      s.attribute(kBank, "strides") = json::array({1, 1});
+                      s.attribute(kBank, "padding") = json::array({40000, 40000, 40000, 40000});
+                    }),
+                    "its output of 1 x 80002 x 80002 has more than 4294967296 neurons");
+}
+
+BOOST_AUTO_TEST_CASE(filter_banks_store_what_they_say) {
+  const auto error = [](const json& format, const json& shape, std::int64_t stored) {
+    return window_error([&](Sketch& s) {
+      json& attribute = s.attribute(std::string(kBank) + "/weight", "binsparse");
+      json root = json::parse(attribute.get<std::string>());
+      root["binsparse"]["format"] = format;
+      root["binsparse"]["shape"] = shape;
+      root["binsparse"]["number_of_stored_values"] = stored;
+      attribute = root.dump();
+    });
+  };
+  const json element = {{"level_desc", "element"}};
+  const json taps = {{"level_desc", "dense"}, {"rank", 2}, {"level", element}};
+  json format = {{"custom", {{"level", {{"level_desc", "sparse"}, {"rank", 2}, {"level", taps}}}}}};
+  const json shape = {6, 4, 5, 3};
+  BOOST_CHECK_EQUAL(error(format, shape, 150), "no error");
+  const std::string at = "65 x.h5: /layers/000000/weight: ";
+  BOOST_CHECK_EQUAL(error(format, shape, 151),
+                    at + "has 151 stored values, no multiple of 15 a filter");
+  BOOST_CHECK_EQUAL(error(format, shape, 165),
+                    at + "dataset indices_0 has shape [10], [11] would be right");
+  BOOST_CHECK_EQUAL(error(format, {6, 1, 5, 3}, 105),
+                    at + "has 105 stored values, more than 6 x 15 positions");
+  BOOST_CHECK_EQUAL(error(format, {6, 4, 0, 3}, 0), at + "its filters are 0 x 3");
+  BOOST_CHECK_EQUAL(error(format, {6, 4, 1 << 20, 1 << 20}, 0),
+                    at + "has more than 4294967296 columns");
+  BOOST_CHECK_EQUAL(error(format, {6, 4, 15}, 150),
+                    at + "the descriptor's shape is no list of 4 numbers");
+  format["custom"]["transpose"] = {0, 1, 2, 3};
+  BOOST_CHECK_EQUAL(error(format, shape, 150), "no error");
+  format["custom"]["transpose"] = {1, 0, 2, 3};
+  BOOST_CHECK_EQUAL(error(format, shape, 150),
+                    at + "the descriptor has no text key format, nor that of filters");
 }
 
 BOOST_AUTO_TEST_CASE(every_activation_has_a_name) {

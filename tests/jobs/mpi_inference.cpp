@@ -68,8 +68,8 @@ void add_layer(Case& made, std::int64_t outputs, double density, const kernels::
   }
   std::int64_t inputs = 0;
   for (const std::int64_t source : sources) {
-    inputs +=
-        source < 0 ? made.features.cols : made.weights[static_cast<std::size_t>(source)].rows();
+    inputs += source < 0 ? made.features.cols
+                         : made.network.layers[static_cast<std::size_t>(source)].outputs();
   }
   made.weights.push_back(
       random_rows(static_cast<std::uint64_t>(100 + id), outputs, inputs, density, iso));
@@ -93,6 +93,47 @@ void add_layer(Case& made, std::int64_t outputs, double density, const kernels::
   made.network.layers.push_back(layer);
 }
 
+// Appends a layer of windows. Of a convolution a third of the filters is missing, and every fifth
+// weight of the others is zero.
+void add_window(Case& made, io::LayerKind kind, const kernels::Window& window,
+                const kernels::Epilogue& epilogue) {
+  const auto id = std::ssize(made.weights);
+  io::Layer layer;
+  layer.name = text("window-", id);
+  layer.kind = kind;
+  layer.window = window;
+  layer.epilogue = epilogue;
+  layer.inputs = {id - 1};
+  CsrRows weights;
+  std::vector<float> bias;
+  if (kind == io::LayerKind::kConvolution) {
+    weights.cols = window.group_channels() * window.taps();
+    for (std::int64_t channel = 0; channel < window.out_channels; ++channel) {
+      RandomStream random(200 + static_cast<std::uint64_t>(id), 0,
+                          static_cast<std::uint64_t>(channel));
+      for (std::int64_t column = 0; column < weights.cols; ++column) {
+        const auto value = static_cast<float>(0.5 * random.next_normal());
+        if ((column / window.taps() + channel) % 3 != 1 && column % 5 != 2) {
+          weights.indices.push_back(static_cast<std::uint32_t>(column));
+          weights.values.push_back(value);
+        }
+      }
+      weights.pointers.push_back(std::ssize(weights.indices));
+      bias.push_back(static_cast<float>(0.1 * random.next_normal()));
+    }
+    layer.weight.format = io::MatrixFormat::kFilters;
+    layer.weight.rows = window.out_channels;
+    layer.weight.cols = weights.cols;
+    layer.weight.filter_height = window.y.kernel;
+    layer.weight.filter_width = window.x.kernel;
+    layer.weight.stored = io::stored_values(layer.weight, weights);
+    layer.bias = io::BiasKind::kFull;
+  }
+  made.weights.push_back(weights);
+  made.biases.push_back(bias);
+  made.network.layers.push_back(layer);
+}
+
 CsrRows part(const CsrRows& all, Range rows) {
   CsrRows mine;
   mine.first_row = rows.begin;
@@ -112,6 +153,9 @@ CsrRows part(const CsrRows& all, Range rows) {
 void write_case(const Case& made, const std::string& network, const std::string& batch) {
   io::NetworkWriter writer(world(), network, made.network, {"network", "test", {}, {}}, {true});
   for (std::size_t id = 0; id < made.weights.size(); ++id) {
+    if (!made.network.layers[id].has_weights()) {
+      continue;
+    }
     const Range mine = split_evenly(made.weights[id].rows(), world().ranks(), world().rank());
     writer.write_layer(
         static_cast<std::int64_t>(id), part(made.weights[id], mine),
@@ -140,6 +184,35 @@ void write_case(const Case& made, const std::string& network, const std::string&
 
 float at(const std::vector<float>& values, std::size_t i, float otherwise) {
   return values.empty() ? otherwise : values[i];
+}
+
+// A layer of windows by plain loops.
+std::vector<double> window_outputs(const Case& made, std::size_t id,
+                                   const std::vector<float>& panel) {
+  const io::Layer& layer = made.network.layers[id];
+  const kernels::Window& window = layer.window;
+  const std::int64_t samples = made.features.rows();
+  std::vector<double> out(panel.begin(), panel.end());
+  if (layer.kind == io::LayerKind::kConvolution) {
+    const CsrRows& weights = made.weights[id];
+    std::vector<float> bank(static_cast<std::size_t>(weights.rows() * weights.cols), 0.0F);
+    for (std::int64_t row = 0; row < weights.rows(); ++row) {
+      for (auto k = weights.pointers[static_cast<std::size_t>(row)];
+           k < weights.pointers[static_cast<std::size_t>(row) + 1]; ++k) {
+        bank[static_cast<std::size_t>(row * weights.cols) +
+             weights.indices[static_cast<std::size_t>(k)]] = weights.value(k);
+      }
+    }
+    out = kernels::reference::convolve(window, bank, panel, samples);
+  } else if (layer.kind != io::LayerKind::kFlatten) {
+    out = kernels::reference::pool(window, layer.kind == io::LayerKind::kMaxPool, panel, samples);
+  }
+  const std::size_t each = static_cast<std::size_t>(window.positions() * samples);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const double bias = at(made.biases[id], i / each, 0);
+    out[i] = kernels::reference::activate(out[i] + bias, layer.epilogue);
+  }
+  return out;
 }
 
 // All outputs (samples x outputs) by the reference, each layer rounded to float32.
@@ -171,7 +244,9 @@ std::vector<double> expected_outputs(const Case& made) {
       epilogue.activation = Activation::kIdentity;
     }
     const auto out =
-        kernels::reference::spmm(made.weights[id], made.biases[id], epilogue, panel, samples);
+        made.network.layers[id].kind == io::LayerKind::kConnections
+            ? kernels::reference::spmm(made.weights[id], made.biases[id], epilogue, panel, samples)
+            : window_outputs(made, id, panel);
     all.emplace_back(out.begin(), out.end());
   }
   panel = all.back();
@@ -373,6 +448,25 @@ BOOST_AUTO_TEST_CASE(softmax_and_scaling) {
   made.output_shift.assign(10, -3.0F);
   made.network.scaling = {true, true, true, true};
   check_on_all_grids(made, "scaling", "1GiB");
+}
+
+BOOST_AUTO_TEST_CASE(convolution_pooling_and_flatten) {
+  Case made;
+  made.features = random_rows(5, 300, 2 * 11 * 9, 0.6, false);
+  using io::LayerKind;
+  const kernels::Epilogue relu = epilogue_of(Activation::kRelu), plain;
+  // (2, 11, 9) -> (6, 6, 9) in 2 groups -> (6, 6, 5) -> (5, 2, 5) dilated -> (5, 2, 3) -> 30 -> 7
+  add_window(made, LayerKind::kConvolution, {2, 6, 2, {11, 3, 2, 1, 1, 1}, {9, 3, 1, 1, 1, 1}},
+             relu);
+  add_window(made, LayerKind::kMaxPool, {6, 6, 6, {6, 3, 1, 1, 1, 1}, {9, 2, 2, 1, 0, 1}}, plain);
+  add_window(made, LayerKind::kConvolution, {6, 5, 1, {6, 3, 1, 0, 0, 2}, {5, 1, 1, 0, 0, 1}},
+             epilogue_of(Activation::kTanh));
+  add_window(made, LayerKind::kAveragePool, {5, 5, 5, {2, 2, 2, 1, 1, 1}, {5, 3, 2, 1, 1, 1}, true},
+             plain);
+  add_window(made, LayerKind::kFlatten, {5, 5, 5, {2}, {3}}, plain);
+  add_layer(made, 7, 0.6, relu, false);
+  check_on_all_grids(made, "images", "1GiB");         // depth first
+  check_on_all_grids(made, "images-waves", "98MiB");  // layer by layer
 }
 
 BOOST_AUTO_TEST_CASE(empty_layers_rows_samples_and_single_neurons) {

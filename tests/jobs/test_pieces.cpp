@@ -22,14 +22,13 @@ io::Network network_of(const std::vector<std::pair<std::int64_t, std::int64_t>>&
 }
 
 // Entries as in dense layers.
-Pieces dense_pieces(const io::Network& network, int ranks, std::int64_t entries,
-                    std::int64_t step) {
-  return Pieces(
-      network, ranks, {entries, 0, 0},
-      [&](std::int64_t layer, std::int64_t row) {
-        return row * network.layers[static_cast<std::size_t>(layer)].weight.cols;
-      },
-      step);
+Pieces dense_pieces(const io::Network& network, int ranks, std::int64_t entries, std::int64_t step,
+                    std::vector<std::int64_t> cut = {}) {
+  return Pieces(network, ranks, {entries, 0, 0},
+                [&](std::int64_t layer, std::int64_t row) {
+                  return row * network.layers[static_cast<std::size_t>(layer)].weight.cols;
+                },
+                {step, std::move(cut)});
 }
 
 }  // namespace

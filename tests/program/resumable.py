@@ -10,9 +10,7 @@ import subprocess
 import tempfile
 import time
 
-from support import ESPALIER, MPIRUN, clean_environment
-
-INPUTS = ("net.h5", "batch.h5", "undisturbed.h5")
+from support import ESPALIER, MPIRUN, clean_environment, ring_layer, write_triples
 
 
 class Background:
@@ -64,12 +62,21 @@ class Background:
 
 
 def saved(output):
-    """The units that are safe on the disk, as (first, end) of samples."""
+    """The units that are safe on the disk, as (first, end) of items: samples, or rows."""
     try:
         with open(f"{output}.units/manifest", encoding="utf-8") as file:
             return sorted((unit[0], unit[1]) for unit in json.loads(file.readline())["units"])
     except FileNotFoundError:
         return []
+
+
+def items_of(output):
+    """Of the whole job, 0 as long as nothing of it is saved."""
+    try:
+        with open(f"{output}.units/manifest", encoding="utf-8") as file:
+            return json.loads(file.readline())["items"]
+    except FileNotFoundError:
+        return 0
 
 
 def samples_of(units):
@@ -100,23 +107,82 @@ def gone(pids, limit=20):
 
 
 CACHE = tempfile.mkdtemp(prefix="espalier-inputs-")
+os.chmod(CACHE, 0o755)
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 INFER = ["infer", "net.h5", "batch.h5", "--output", "full", "--top-k", 2, "--threads", 1]
 
 
-def slow_inputs(test, layers=10, samples=8000):
-    """net.h5 and batch.h5 that keep INFER busy for a second or more, in many units, and what it
-    gives if nobody disturbs it: made once for all tests of a script, linked into their folders."""
-    kept = f"{CACHE}/{layers}-{samples}"
+def link_inputs(test, name, make, folder="."):
+    """Files that `make` has made once for all tests of a script, linked into `folder`."""
+    kept = f"{CACHE}/{name}"
     if not os.path.isdir(kept):
+        before = set(os.listdir())
+        make()
+        os.makedirs(kept)
+        for made in sorted(set(os.listdir()) - before):
+            os.rename(made, f"{kept}/{made}")
+    for made in os.listdir(kept):
+        os.symlink(f"{kept}/{made}", f"{folder}/{made}")
+
+
+def slow_inputs(test, layers=10, samples=8000, folder="."):
+    """net.h5 and batch.h5 that keep INFER busy for a second or more, in many units, and what it
+    gives if nobody disturbs it."""
+    def make():
         widths = ",".join(["512", *["2048"] * layers, "64"])
         test.espalier("generate", "random", "--layers", widths, "--density", "0.3", "--seed", 1,
                       "-o", "net.h5")
         test.espalier("generate", "batch", "--features", 512, "--samples", samples, "--density",
                       "0.2", "--seed", 1, "-o", "batch.h5")
         test.espalier(*INFER, "-o", "undisturbed.h5")
-        os.makedirs(kept)
-        for name in INPUTS:
-            os.rename(name, f"{kept}/{name}")
-    for name in INPUTS:
-        os.symlink(f"{kept}/{name}", name)
+
+    link_inputs(test, f"infer-{layers}-{samples}", make, folder)
+
+
+# With so little memory, pieces of a network are small, and units many.
+LITTLE_MEMORY = ["--memory-per-rank", str((96 << 20) + (900 << 10))]
+PRUNE = {
+    "magnitude": ["--method", "magnitude", "--sparsity", 0.6],
+    "layers": ["--method", "magnitude", "--sparsity", 0.5, "--scope", "layer", "--exclude", "2$"],
+    "random": ["--method", "random", "--keep", 100000, "--seed", 3],
+    "threshold": ["--method", "threshold", "--threshold", 0.02],
+    "nm": ["--method", "nm", "--pattern", "2:4"],
+    "l1": ["--method", "l1", "--sparsity", 0.7],
+    "rows": ["--method", "group", "--unit", "row", "--sparsity", 0.5],
+    "columns": ["--method", "group", "--unit", "column", "--sparsity", 0.5],
+    "blocks": ["--method", "group", "--unit", "block:4x4", "--threshold", 0.01],
+    "bias": ["--method", "bias"],
+}
+
+
+def prune_inputs(test):
+    """net.h5 whose pruning takes many units, and what each of PRUNE makes of it undisturbed."""
+    def make():
+        widths = ",".join(["300"] * 9)
+        test.espalier("generate", "random", "--layers", widths, "--density", "0.4", "--seed", 1,
+                      "-o", "net.h5")
+        for name, method in PRUNE.items():
+            test.espalier("prune", "net.h5", *method, "-o", f"{name}.h5")
+
+    link_inputs(test, "prune", make)
+
+
+def prune_job(name):
+    return ["prune", "net.h5", *PRUNE[name], *LITTLE_MEMORY]
+
+
+IMPORT_LAYERS, IMPORT_NEURONS = 150, 256
+IMPORT = ["import", "--from", "graphchallenge", "--weights", "text", "--neurons", IMPORT_NEURONS,
+          "--layers", IMPORT_LAYERS, "--bias", -0.3]
+
+
+def import_inputs(test):
+    """A folder of text whose import takes many units, and the network that comes of it."""
+    def make():
+        os.makedirs("text")
+        for layer in range(1, IMPORT_LAYERS + 1):
+            write_triples(f"text/n{IMPORT_NEURONS}-l{layer}.tsv",
+                          ring_layer(IMPORT_NEURONS, layer, 1 / layer if layer % 3 else 0.5))
+        test.espalier(*IMPORT, "-o", "undisturbed.h5")
+
+    link_inputs(test, "import", make)

@@ -1,17 +1,24 @@
-"""A real Slurm of a few nodes on this machine, for as long as a test class runs."""
+"""A real Slurm of a few nodes on this machine, and what befalls jobs on it: many scenarios side by
+side, each with jobs, files and mostly nodes of its own."""
+import concurrent.futures
+import contextlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 
 from resumable import INFER, saved, slow_inputs
-from support import ESPALIER, ProgramTest, clean_environment
+from support import ESPALIER, ProgramTest, clean_environment, content
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 MINI = os.path.join(ROOT, "cluster", "mini-slurm.sh")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "unshare")
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY",
+         "DEADLINE", "BOOT_FAIL")
 
 
 def missing():
@@ -31,8 +38,13 @@ class Slurm:
         # A short path: sockets lie below it.
         self.folder = tempfile.mkdtemp(prefix="slurm-", dir="/tmp")
         os.chmod(self.folder, 0o755)
-        self.environment = {"MINI_SLURM_DIR": f"{self.folder}/d",
+        self.temporary = f"{self.folder}/tmp"
+        os.mkdir(self.temporary)
+        os.chmod(self.temporary, 0o1777)
+        self.environment = {"MINI_SLURM_DIR": f"{self.folder}/d", "TMPDIR": self.temporary,
                             "MINI_SLURM_PORT": str(random.randrange(10000, 31000, 1000))}
+        # Held while a command talks to the controller, and while there is none.
+        self.controller = threading.Lock()
         try:
             self.mini("start", str(nodes))
         except RuntimeError:
@@ -55,58 +67,134 @@ class Slurm:
         self.mini("stop")
         shutil.rmtree(self.folder)
 
-    def run(self, *command):
-        done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, check=True, text=True,
-                              timeout=60, env=clean_environment(self.environment))
+    def run(self, *command, folder=None):
+        """What a client of Slurm prints."""
+        with self.controller:
+            done = subprocess.run([*map(str, command)], capture_output=True, check=False, text=True,
+                                  timeout=60, env=clean_environment(self.environment), cwd=folder)
+        if done.returncode != 0:
+            raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    @contextlib.contextmanager
+    def without_controller(self):
+        with self.controller:
+            self.mini("crash-controller")
+            yield
+            self.mini("boot-controller")
+
     def job(self, number):
-        """What Slurm knows of a job."""
+        """What Slurm knows of a job, or of a task as in "12_3"."""
         words = self.run("scontrol", "show", "job", "-o", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait(self, number, wanted, limit=90):
+    def booked(self):
+        """What has been written down of every job that ended: its number and state, in order."""
+        with open(f"{self.environment['MINI_SLURM_DIR']}/completed-jobs", encoding="utf-8") as file:
+            return [(int(number), state) for number, state in
+                    re.findall(r"^JobId=(\d+) .*JobState=(\w+)", file.read(), re.MULTILINE)]
+
+
+class Scenario:
+    """Some jobs in a folder of their own."""
+
+    def __init__(self, slurm, folder, user=()):
+        self.slurm = slurm
+        self.folder = folder
+        self.user = user
+        self.finished = set()    # jobs that may be booked as completed
+
+    def path(self, name):
+        return f"{self.folder}/{name}"
+
+    def submit(self, *words):
+        """The numbers of the jobs that `espalier submit` starts."""
+        said = self.slurm.run(*self.user, ESPALIER, "submit", *words, folder=self.folder)
+        return [int(line) for line in said.split()]
+
+    def infer(self, *job, options=("-N", 2, "-n", 2)):
+        """The number of a job that runs INFER in many small units."""
+        return self.submit("-t", 5, *options, "--", *INFER, "-o", "r.h5", "--wave-samples", 64,
+                           "--save-interval", 0.1, *job)[0]
+
+    def log(self, number):
+        with contextlib.suppress(FileNotFoundError), \
+                open(self.path(f"slurm-{number}.out"), encoding="utf-8", errors="replace") as file:
+            return file.read()
+        return ""
+
+    def check(self, condition, number, what):
+        if not condition:
+            raise AssertionError(f"{what}\n{self.slurm.job(number)}\n{self.log(number)}\n"
+                                 + self.slurm.run("sinfo", "-N", "-o", "%N %t %E"))
+
+    def wait(self, number, wanted, limit=150):
         """Waits until the job is in one of the states `wanted`; returns what Slurm knows of it."""
         end = time.monotonic() + limit
         while True:
-            known = self.job(number)
+            known = self.slurm.job(number)
             if known["JobState"] in wanted:
                 return known
-            if time.monotonic() > end:
-                raise AssertionError(f"not {wanted} after {limit} s: {known}\n{log_of(number)}")
-            time.sleep(0.05)
+            self.check(time.monotonic() < end, number, f"not {wanted} after {limit} s")
+            time.sleep(0.2)
 
+    def wait_for_units(self, number, output="r.h5", limit=60):
+        end = time.monotonic() + limit
+        while not saved(self.path(output)):
+            self.check(time.monotonic() < end, number, "no units")
+            time.sleep(0.02)
 
-ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
+    def ends(self, number, state, code=None, restarts=0):
+        """The job comes to that end."""
+        known = self.wait(number, ENDED)
+        if state == "COMPLETED":
+            self.finished.add(int(known["JobId"]))
+        self.check(known["JobState"] == state, number, f"not {state}")
+        self.check(code is None or known["ExitCode"] == code, number, f"exit code is not {code}")
+        self.check(known["Restarts"] == str(restarts), number, f"not restarted {restarts} times")
+        return known
 
-
-def log_of(number):
-    try:
-        with open(f"slurm-{number}.out", encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
+    def completes(self, number, restarts=0, resumed=None, output="r.h5"):
+        """The job is done, and its result is that of an undisturbed run."""
+        self.ends(number, "COMPLETED", "0:0", restarts)
+        resumed = restarts > 0 if resumed is None else resumed
+        self.check(("resuming" in self.log(number)) == resumed, number, "resumed or not")
+        same = content(self.path(output)) == content(self.path("undisturbed.h5"))
+        self.check(same, number, "other bytes than those of an undisturbed run")
+        self.check(not os.path.exists(self.path(output + ".units")), number, "units are left")
 
 
 class SlurmTest(ProgramTest):
-    """Jobs that run INFER on two nodes of a Slurm of `NODES` nodes."""
+    """Runs scenarios side by side on a Slurm of `NODES` nodes."""
 
     NODES = 2
-    SAMPLES = 20000
+    SAMPLES = 16000
 
     def setUp(self):
         super().setUp()
-        slow_inputs(self, samples=self.SAMPLES)
+        self.finished = []  # jobs that are rightly booked as completed
         self.slurm = Slurm(self.NODES)
         self.addCleanup(self.slurm.close)
 
-    def submit(self, *job, options=()):
-        """The number of the job that runs INFER with `job` as further options on two nodes."""
-        return int(self.slurm.run(ESPALIER, "submit", "-N", 2, "-n", 2, "-t", 5, *options, "--",
-                                  *INFER, "-o", "r.h5", "--wave-samples", 64, *job))
+    def scenario(self, name, user=()):
+        folder = f"{self.folder}/{name}"
+        os.mkdir(folder)
+        slow_inputs(self, samples=self.SAMPLES, folder=folder)
+        if user:
+            shutil.chown(folder, "nobody", "nogroup")
+        return Scenario(self.slurm, folder, user)
 
-    def wait_for_units(self, number, limit=30):
-        end = time.monotonic() + limit
-        while not saved("r.h5"):
-            self.assertLess(time.monotonic(), end, log_of(number))
-            time.sleep(0.01)
+    def run_scenarios(self, **work):
+        """Each is a function of a Scenario, or a pair of that and the user's command prefix."""
+        works = {name: one if isinstance(one, tuple) else (one, ()) for name, one in work.items()}
+        scenarios = {name: self.scenario(name, user) for name, (_, user) in works.items()}
+        with concurrent.futures.ThreadPoolExecutor(len(works)) as threads:
+            running = {name: threads.submit(function, scenarios[name])
+                       for name, (function, _) in works.items()}
+        for name, run in running.items():
+            with self.subTest(scenario=name):
+                run.result()
+        booked = [number for number, state in self.slurm.booked() if state == "COMPLETED"]
+        self.finished += [number for one in scenarios.values() for number in one.finished]
+        self.assertEqual(sorted(booked), sorted(self.finished))
+        self.assertEqual(os.listdir(self.slurm.temporary), [])

@@ -92,14 +92,17 @@ class ProgramTest(unittest.TestCase):
             self.fail(f"hangs, no end after {limit} s: {' '.join(command)}\n{err!r}")
         return Run(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
+    @staticmethod
+    def launch(arguments, ranks=1, program=ESPALIER, launched=None):
+        """The command that runs the program alone (ranks=1) or under mpirun."""
+        launched = ranks > 1 if launched is None else launched
+        return [*([MPIRUN, "-q", "-n", str(ranks)] if launched else []), program,
+                *map(str, arguments)]
+
     def espalier(self, *arguments, ranks=1, status=0, env=None, limit=60, before=(), cwd=None,
                  program=ESPALIER, launched=None):
-        """Runs the program alone (ranks=1) or under mpirun, and checks what holds for any run."""
-        launched = ranks > 1 if launched is None else launched
-        command = [*before]
-        if launched:
-            command += [MPIRUN, "-q", "-n", str(ranks)]
-        command += [program, *map(str, arguments)]
+        """Runs the program as launch() says, and checks what holds for any run."""
+        command = [*before, *self.launch(arguments, ranks, program, launched)]
         run = self.run_command(command, env, limit, cwd)
         shown = f"{' '.join(command)}\nstatus {run.status}\n{run.out}\n{run.err}"
         self.assertEqual(run.status, status, shown)

@@ -2,7 +2,8 @@
 """Runs that are killed without warning, at any moment and in any way, and resumed on another number
 of ranks, end with the bytes of a run that nobody disturbed.
 
-CHAOS_RUNS sets the number of kills (a few without it), CHAOS_SEED what they are."""
+CHAOS_RUNS sets the number of kills of infer (a few without it; half as many of prune and of
+import), CHAOS_SEED what they are."""
 # timeout: 240
 import json
 import os
@@ -11,65 +12,123 @@ import shutil
 import signal
 import time
 
-from resumable import INFER, Background, gone, samples_of, saved, slow_inputs, wait_until
+from resumable import (IMPORT, INFER, LITTLE_MEMORY, PRUNE, Background, gone, import_inputs,
+                       items_of, prune_inputs, samples_of, saved, slow_inputs, wait_until)
 from support import ProgramTest, content, main
 
 RUNS = int(os.environ.get("CHAOS_RUNS", 4))
 SEED = int(os.environ.get("CHAOS_SEED", time.time_ns()))
-SAMPLES = 20000
+
+
+class Kind:
+    """A job that is killed: what it is, what it makes undisturbed, what its later runs may do
+    otherwise."""
+
+    def __init__(self, job, undisturbed="undisturbed.h5", start=(), finish=()):
+        self.job = job
+        self.undisturbed = undisturbed
+        self.start = list(start)
+        self.finish = list(finish)
+
+
+class Tally:
+    """What has been seen of one kind."""
+
+    def __init__(self):
+        self.kills = self.inside = self.resumes = self.skipped = 0
+        self.shares = []  # of the work that was saved when the last run began
+        self.lost = []  # seconds of work
 
 
 class ChaosTest(ProgramTest):
-    def test_infer(self):
-        slow_inputs(self, samples=SAMPLES)
-        job = [*INFER, "-o", "r.h5"]
+    def setUp(self):
+        super().setUp()
         print(f"CHAOS_SEED={SEED}", flush=True)
-        dice = random.Random(SEED)
-        inside = skipped = kills = resumes = kept = 0
-        while kills < RUNS:
-            ranks = dice.randint(1, 4)
-            for _ in range(dice.randint(1, 3)):
-                before, after = self.kill_once(job, ranks, dice)
-                kills += 1
-                inside += before < after < SAMPLES
-                if after == SAMPLES:
-                    break  # it had nothing left but to write the result: no more units to kill
-                ranks = dice.choice([n for n in range(1, 5) if n != ranks])
-            units = len(saved("r.h5"))
-            self.espalier(*job, "--wave-samples", 64 * dice.randint(1, 8), "--report", "run.json",
-                          ranks=ranks)
-            with open("run.json", encoding="utf-8") as file:
-                told = json.load(file)
-            self.assertEqual(told["units_skipped"], units)
-            skipped += units > 0
-            kept += after
-            resumes += 1
-            self.assertEqual(content("r.h5"), content("undisturbed.h5"))
-            self.assertFalse(os.path.exists("r.h5.units"))
-            os.unlink("r.h5")
-        print(f"{kills} kills, {inside} of them between the first and the last unit; {resumes} times "
-              f"resumed to the end, {skipped} times from finished units, on average from "
-              f"{kept / resumes:.0f} of {SAMPLES} samples", flush=True)
-        self.assertGreaterEqual(inside, 0.9 * kills - 1)  # one of a few may miss
-        self.assertGreater(skipped, 0)
+        self.dice = random.Random(SEED)
 
-    def kill_once(self, job, ranks, dice):
+    def test_infer(self):
+        slow_inputs(self, samples=10000)
+        self.torment(RUNS, lambda: Kind(
+            [*INFER, "-o", "r.h5"], start=["--wave-samples", 64],
+            finish=["--wave-samples", 64 * self.dice.randint(1, 8)]))
+
+    def test_prune(self):
+        prune_inputs(self)
+
+        def kind():
+            name = self.dice.choice(list(PRUNE))
+            return Kind(["prune", "net.h5", *PRUNE[name], "-o", "r.h5"], undisturbed=f"{name}.h5",
+                        start=LITTLE_MEMORY,
+                        finish=self.dice.choice([LITTLE_MEMORY, ["--memory-per-rank", "1GiB"]]))
+
+        self.torment(max(RUNS // 2, 3), kind)
+
+    def test_import(self):
+        import_inputs(self)
+        self.torment(max(RUNS // 2, 3), lambda: Kind([*IMPORT, "-o", "r.h5"]))
+
+    def torment(self, runs, choose):
+        tally = Tally()
+        while tally.kills < runs:
+            kind = choose()
+            ranks = self.dice.randint(1, 4)
+            share = 0
+            for _ in range(self.dice.randint(1, 3)):
+                share = self.kill_once(kind, ranks, tally)
+                if share == 1:
+                    break  # it had nothing left but to write the output: no more units to kill
+                ranks = self.dice.choice([n for n in range(1, 5) if n != ranks])
+            self.resume(kind, ranks, share, tally)
+        mean = sum(tally.lost) / max(len(tally.lost), 1)
+        print(f"{self.id()}: {tally.kills} kills, {tally.inside} of them between the first and the "
+              f"last unit; {tally.resumes} times resumed to the end, {tally.skipped} times from "
+              f"finished units, on average with {sum(tally.shares) / tally.resumes:.0%} of the work "
+              f"done; on average {mean * 1000:.1f} ms of work lost by a kill", flush=True)
+        self.assertGreaterEqual(tally.inside, 0.9 * tally.kills - 1)  # one of a few may miss
+        self.assertGreater(tally.skipped, 0)
+
+    def resume(self, kind, ranks, share, tally):
+        """Runs the job to its end, and looks at what it did."""
+        units = len(saved("r.h5"))
+        self.espalier(*kind.job, *kind.finish, "--report", "run.json", ranks=ranks)
+        with open("run.json", encoding="utf-8") as file:
+            told = json.load(file)
+        self.assertEqual(told["units_skipped"], units)
+        if share == 1:
+            self.assertEqual(told["units_done"], 0)
+        tally.skipped += units > 0
+        tally.shares.append(share)
+        tally.resumes += 1
+        self.assertEqual(content("r.h5"), content(kind.undisturbed))
+        self.assertFalse(os.path.exists("r.h5.units"))
+        os.unlink("r.h5")
+
+    def kill_once(self, kind, ranks, tally):
         """Starts a run and kills it when it has saved a random share of what was left.
-        Returns how many samples were saved before and after."""
+        Returns the share of all work that is saved then."""
         before = samples_of(saved("r.h5"))
-        goal = before + dice.uniform(0, 0.75) * (SAMPLES - before)
-        interval = dice.choice([0, 0, 0.02])
-        run = Background([*job, "--wave-samples", 64, "--save-interval", interval], ranks,
-                         launched=dice.random() < 0.5 or ranks > 1)
+        interval = self.dice.choice([0, 0, 0.02])
+        part = self.dice.uniform(0, 0.75)
+        run = Background([*kind.job, *kind.start, "--save-interval", interval], ranks,
+                         launched=self.dice.random() < 0.5 or ranks > 1)
+
+        items = 0
+
+        def far_enough():
+            nonlocal items
+            done = samples_of(saved("r.h5"))
+            items = items or items_of("r.h5")
+            return done > before and done >= before + part * (items - before)
+
         try:
-            reached = wait_until(lambda: samples_of(saved("r.h5")) > max(goal, before), run)
-            self.assertTrue(reached, run.said())
-            time.sleep(dice.uniform(0, 0.01))
+            self.assertTrue(wait_until(far_enough, run), run.said())
+            time.sleep(self.dice.uniform(0, 0.01))
             ranks_of_run = run.rank_pids()
-            victims = {"rank": [dice.choice(ranks_of_run or [run.process.pid])],
+            victims = {"rank": [self.dice.choice(ranks_of_run or [run.process.pid])],
                        "mpirun": [run.process.pid],
                        "node": [run.process.pid, *ranks_of_run]}[
-                           dice.choice(["rank", "mpirun", "node"])]
+                           self.dice.choice(["rank", "mpirun", "node"])]
+            killed = time.time()
             for pid in victims:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -77,12 +136,16 @@ class ChaosTest(ProgramTest):
                     pass
             self.assertNotEqual(run.wait(), 0, run.said())
             self.assertTrue(gone(ranks_of_run), "ranks outlive their mpirun")
+            tally.kills += 1
             if os.path.exists("r.h5"):  # killed when its work was done: it counts as a miss
-                self.assertEqual(content("r.h5"), content("undisturbed.h5"))
+                self.assertEqual(content("r.h5"), content(kind.undisturbed))
                 os.unlink("r.h5")
                 shutil.rmtree("r.h5.units", ignore_errors=True)
-                return before, before
-            return before, samples_of(saved("r.h5"))
+                return 0
+            after = samples_of(saved("r.h5"))
+            tally.lost.append(max(killed - os.path.getmtime("r.h5.units/manifest"), 0))
+            tally.inside += before < after < items
+            return after / items
         finally:
             run.close()
 

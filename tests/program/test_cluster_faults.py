@@ -1,51 +1,77 @@
 #!/usr/bin/env python3
-"""What befalls jobs on a cluster: a node dies, an administrator requeues, the time is over. Each time
-the job comes back by itself, goes on from what was saved, and ends with the bytes of an undisturbed
-run."""
+"""What takes long or starts ranks by mpirun: the time is over, a node crashes, a job is preempted.
+Each time the job comes back by itself, goes on from what was saved, and ends with the bytes of an
+undisturbed run."""
 # label: night cluster
 # timeout: 600
-import os
 import sys
 
-from slurm import ENDED, SlurmTest, log_of, missing
-from support import content, main, write_lines
+from slurm import SlurmTest, missing
+from support import main, write_lines
+
+
+def time_is_over(here):
+    # Slurm counts minutes: the first run begins its work when little is left of its only one.
+    write_lines(here.path("late.env"), ['[ -n "${SLURM_RESTART_COUNT:-}" ] || sleep 50',
+                                        "launch=(srun --mpi=pmix --kill-on-bad-exit=0)"])
+    number = here.infer(options=("-N", 2, "-n", 2, "-w", "n[1-2]", "--machine", "late.env", "-t", 1))
+    here.wait(number, ("RUNNING",))
+    here.wait(number, ("PENDING", "COMPLETED"), 120)
+    here.check("stopped early by the end of the Slurm job's time" in here.log(number), number,
+               "not stopped by its time")
+    here.completes(number, restarts=1)
+
+
+def time_is_over_under_mpirun(here):
+    write_lines(here.path("late.env"), ['[ -n "${SLURM_RESTART_COUNT:-}" ] || sleep 50',
+                                        "launch=(mpirun -q)"])
+    number = here.infer(options=("-N", 2, "-n", 2, "-w", "n[3-4]", "--machine", "late.env", "-t", 1))
+    here.wait(number, ("RUNNING",))
+    here.wait(number, ("PENDING", "COMPLETED"), 120)
+    here.check("stopped early by the end of the Slurm job's time" in here.log(number), number,
+               "not stopped by its time")
+    here.completes(number, restarts=1)
+
+
+MPIRUN = ("--machine", "mpirun")
+
+
+def asked_to_stop(here):
+    number = here.infer(options=("-N", 2, "-n", 2, "-w", "n[5-6]", *MPIRUN))
+    here.wait_for_units(number)
+    here.slurm.run("scancel", "-b", "--signal=TERM", number)
+    here.completes(number, restarts=1)
+    here.check("asked to stop" not in here.log(number), number, "mpirun has not kept the 75")
+
+
+def preempted(here):
+    number = here.infer(options=("-N", 2, "-n", 4, "-w", "n[7-8]", *MPIRUN))
+    here.wait_for_units(number)
+    other = int(here.slurm.run("sbatch", "--parsable", "-p", "urgent", "-N", 2, "-n", 4, "-w",
+                               "n[7-8]", "-t", 1, "--wrap", "srun --mpi=none hostname",
+                               folder=here.folder))
+    here.ends(other, "COMPLETED")
+    here.completes(number, restarts=1)
+
+
+def node_crashes(here):
+    number = here.infer(options=("-N", 2, "-n", 2, "-w", "n[9-10]", *MPIRUN))
+    here.wait_for_units(number)
+    here.slurm.mini("crash", "n10")
+    # mpirun notices before Slurm does.
+    here.ends(number, "FAILED", "71:0")
+    here.check("a rank or a node was lost" in here.log(number), number, "no word of it")
+    here.slurm.mini("boot", "n10")
+    here.completes(here.infer(options=("-N", 2, "-n", 2, "-w", "n[9-10]", *MPIRUN)), resumed=True)
 
 
 class ClusterFaultsTest(SlurmTest):
-    NODES = 3
-    SAMPLES = 80000
+    NODES = 10
 
-    def assert_came_back_and_finished(self, number, limit=180):
-        known = self.slurm.wait(number, ENDED, limit)
-        self.assertEqual((known["JobState"], known["ExitCode"]), ("COMPLETED", "0:0"),
-                         log_of(number))
-        self.assertEqual(known["Restarts"], "1", log_of(number))
-        self.assertIn("resuming r.h5", log_of(number))
-        self.assertEqual(content("r.h5"), content("undisturbed.h5"))
-        self.assertFalse(os.path.exists("r.h5.units"))
-
-    def test_a_node_crashes(self):
-        number = self.submit("--save-interval", 0.1)
-        self.wait_for_units(number)
-        lost = self.slurm.job(number)["BatchHost"]
-        self.slurm.mini("crash", lost)
-        self.assert_came_back_and_finished(number)
-
-    def test_requeued_by_hand(self):
-        number = self.submit("--save-interval", 0.1)
-        self.wait_for_units(number)
-        self.slurm.run("scontrol", "requeue", number)
-        self.assert_came_back_and_finished(number)
-
-    def test_the_time_is_over(self):
-        # Slurm counts minutes: the first run begins its work when little is left of its only one.
-        write_lines("late.env", ['[ -n "${SLURM_RESTART_COUNT:-}" ] || sleep 53',
-                                 "launch=(srun --mpi=pmix)"])
-        number = self.submit(options=("--machine", "late.env", "-t", 1))
-        self.slurm.wait(number, ("RUNNING",))
-        self.slurm.wait(number, ("PENDING", *ENDED), 100)
-        self.assertIn("stopped early by the end of the Slurm job's time", log_of(number))
-        self.assert_came_back_and_finished(number)
+    def test_what_takes_long_and_what_mpirun_does(self):
+        self.run_scenarios(
+            time_is_over=time_is_over, time_is_over_under_mpirun=time_is_over_under_mpirun,
+            asked_to_stop=asked_to_stop, preempted=preempted, node_crashes=node_crashes)
 
 
 if __name__ == "__main__":

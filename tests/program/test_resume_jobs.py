@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""prune and import stop in time, and go on where they were: on other ranks, with other memory,
+without doing anything twice."""
+# timeout: 240
+import json
+import os
+import shutil
+import signal
+import struct
+import time
+
+from resumable import (IMPORT, LITTLE_MEMORY, PRUNE, Background, import_inputs, prune_inputs, prune_job, saved,
+                       wait_until)
+from support import ProgramTest, content, main, write_lines
+
+STOPPED = 75
+
+
+def report(path="run.json"):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+class Stopping(ProgramTest):
+    def stop_after(self, units, *job, ranks=1):
+        """Starts the job and ends it by a signal when it has saved some units."""
+        run = Background([*job, "--save-interval", 0, "--report", "run.json"], ranks)
+        self.addCleanup(run.close)
+        self.assertTrue(wait_until(lambda: len(saved("r.h5")) >= units, run), run.said())
+        since = time.monotonic()
+        os.kill(run.rank_pids()[-1], signal.SIGUSR2)
+        self.assertEqual(run.wait(), STOPPED, run.said())
+        self.assertLess(time.monotonic() - since, 10)
+        self.assertIn("the same command goes on", run.said())
+        self.assertFalse(os.path.exists("r.h5"))
+        self.assertEqual(report()["units_done"] + report()["units_skipped"], len(saved("r.h5")))
+
+    def finish(self, *job, ranks=1, undisturbed="undisturbed.h5"):
+        """Goes on to the end."""
+        units = len(saved("r.h5"))
+        self.assertGreater(units, 0)
+        self.espalier(*job, "--report", "run.json", ranks=ranks)
+        self.assertEqual(report()["units_skipped"], units)
+        self.assertEqual(content("r.h5"), content(undisturbed))
+        self.assertFalse(os.path.exists("r.h5.units"))
+
+
+class PruneTest(Stopping):
+    def setUp(self):
+        super().setUp()
+        prune_inputs(self)
+
+    def units_of(self, name):
+        """Of a run that nobody disturbs."""
+        self.espalier(*prune_job(name), "-o", "whole.h5", "--report", "run.json")
+        self.assertEqual(content("whole.h5"), content(f"{name}.h5"))
+        os.unlink("whole.h5")
+        return report()["units_done"]
+
+    def test_all_methods(self):
+        for number, name in enumerate(PRUNE):
+            with self.subTest(method=name):
+                job = [*prune_job(name), "-o", "r.h5"]
+                whole = self.units_of(name)
+                # In the first pass, and in the second if there is one.
+                self.stop_after(whole // 3, *job)
+                self.stop_after(whole * 2 // 3, *job, ranks=number % 3 + 1)
+                self.finish(*job, ranks=(number + 1) % 3 + 1, undisturbed=f"{name}.h5")
+                # Cut as the first run did, and nothing finished is done again.
+                self.assertEqual(report()["units_done"] + report()["units_skipped"], whole)
+                self.assertGreater(report()["units_done"], 0)
+                self.assertEqual(report()["restarts"], 2)
+                os.unlink("r.h5")
+
+    def test_many_weights(self):
+        """Of a large group a sample tells what to set aside, so that it is read once."""
+        self.espalier("generate", "random", "--layers", "2100,2100", "--density", "0.2", "-o",
+                      "wide.h5")
+        job = ["prune", "wide.h5", *PRUNE["magnitude"][:2], "--sparsity", 0.9]
+        self.espalier(*job, "-o", "whole.h5", ranks=2)
+        self.stop_after(30, *job, *LITTLE_MEMORY, "-o", "r.h5")
+        self.stop_after(100, *job, *LITTLE_MEMORY, "-o", "r.h5", ranks=3)
+        self.finish(*job, "-o", "r.h5", ranks=2, undisturbed="whole.h5")
+
+    def test_max_time_gets_on(self):
+        """However little time there is, every run does something."""
+        job = [*prune_job("magnitude"), "-o", "r.h5", "--max-time", 0]
+        done = 0
+        for ranks in (1, 3, 2):
+            self.espalier(*job, ranks=ranks, status=STOPPED)
+            self.assertGreater(len(saved("r.h5")), done)
+            done = len(saved("r.h5"))
+        self.finish(*job[:-2], undisturbed="magnitude.h5")
+
+    def test_other_jobs_are_refused(self):
+        job = [*prune_job("magnitude"), "-o", "r.h5"]
+        self.stop_after(5, *job)
+        self.refused(*[0.7 if word == 0.6 else word for word in job], status=65, output="r.h5",
+                     words=["r.h5.units", "sparsity (0.6, now 0.7)", "--no-resume"])
+        self.refused(*prune_job("bias"), "-o", "r.h5", status=65, output="r.h5", words=["method"])
+        shutil.copytree("r.h5.units", "whole.units")
+        for name in sorted(os.listdir("whole.units")):
+            shutil.rmtree("r.h5.units")
+            shutil.copytree("whole.units", "r.h5.units")
+            with open(f"r.h5.units/{name}", "r+b") as file:
+                file.seek(40)
+                byte = file.read(1)
+                file.seek(40)
+                file.write(bytes([byte[0] ^ 8]))
+            self.refused(*job, status=65, output="r.h5", words=["r.h5.units", "damaged"])
+        os.unlink("net.h5")
+        self.espalier("generate", "random", "--layers", "300,300", "--density", "0.4", "-o",
+                      "net.h5")
+        shutil.rmtree("r.h5.units")
+        shutil.copytree("whole.units", "r.h5.units")
+        self.refused(*job, status=65, output="r.h5", words=["input 1"])
+        self.espalier(*job[:2], *PRUNE["threshold"], "-o", "r.h5", "--no-resume")
+        self.assertFalse(os.path.exists("r.h5.units"))
+
+    def test_less_memory_than_before(self):
+        """Pieces that were cut for more memory are too large now: that is said, and nothing lost."""
+        generous = ["prune", "net.h5", *PRUNE["magnitude"], "-o", "r.h5"]
+        self.stop_after(3, *generous)
+        line = self.espalier(*prune_job("magnitude"), "-o", "r.h5", status=69).complaint()
+        self.assertIn("--memory-per-rank", line)
+        self.finish(*generous, ranks=2, undisturbed="magnitude.h5")
+
+
+class ImportTest(Stopping):
+    def setUp(self):
+        super().setUp()
+        import_inputs(self)
+        self.job = [*IMPORT, "-o", "r.h5"]
+
+    def test_weights(self):
+        self.stop_after(20, *self.job)
+        self.stop_after(100, *self.job, ranks=3)
+        self.finish(*self.job, ranks=2)
+        self.assertEqual(report()["restarts"], 2)
+        self.assertGreater(report()["units_done"], 0)
+
+    def test_features(self):
+        """The parsed text is kept, and lines keep their numbers."""
+        text = write_lines("batch.tsv", (f"{n // 20 + 1}\t{n % 20 * 12 + 1}\t{n % 7 + 1}"
+                                         for n in range(150000)))
+        job = ["import", "--from", "graphchallenge", "--features", text, "--neurons", 256]
+        self.espalier(*job, "-o", "whole.h5")
+        self.stop_after(3, *job, "-o", "r.h5")
+        self.stop_after(8, *job, "-o", "r.h5", ranks=3)
+        self.finish(*job, "-o", "r.h5", ranks=2, undisturbed="whole.h5")
+        os.unlink("r.h5")
+        with open(text, "a", encoding="ascii") as file:
+            file.write("7\t1\t3\n")
+        for ranks in (1, 3):
+            line = self.espalier(*job, "-o", "r.h5", "--no-resume", ranks=ranks, status=65).complaint()
+            self.assertIn("line 150001", line)
+            self.assertIn("line 121 already", line)
+
+    def test_images(self):
+        with open("images", "wb") as file:
+            file.write(bytes([0, 0, 8, 3]) + struct.pack(">iii", 3000, 20, 20))
+            file.write(bytes(n * n % 251 for n in range(3000 * 400)))
+        job = ["import", "--from", "idx", "--images", "images", "--resize", 16]
+        self.espalier(*job, "-o", "whole.h5", ranks=2)
+        self.stop_after(3, *job, "-o", "r.h5")
+        self.finish(*job, "-o", "r.h5", ranks=3, undisturbed="whole.h5")
+
+    def test_changed_text_is_refused(self):
+        self.stop_after(20, *self.job, ranks=2)
+        os.rename("text", "linked")
+        shutil.copytree("linked", "text")
+        write_lines("text/n256-l100.tsv", ["1\t1\t0.5"])
+        self.refused(*self.job, status=65, output="r.h5", words=["input 1 has changed"])
+        shutil.rmtree("text")
+        os.rename("linked", "text")
+        self.refused(*[7 if word == -0.3 else word for word in self.job], status=65, output="r.h5",
+                     words=["bias (-0.3"])
+        self.finish(*self.job, ranks=4)
+
+    def test_max_time_gets_on(self):
+        for ranks in (2, 1):
+            done = len(saved("r.h5"))
+            self.espalier(*self.job, "--max-time", 0, ranks=ranks, status=STOPPED)
+            self.assertGreater(len(saved("r.h5")), done)
+        self.finish(*self.job, ranks=3)
+
+
+if __name__ == "__main__":
+    main()
