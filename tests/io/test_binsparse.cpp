@@ -183,7 +183,8 @@ BOOST_AUTO_TEST_CASE(refuses_what_it_does_not_serve) {
       changed(csr(), "format", "DCSR"), parts,
       "/m: format \"DCSR\" is not supported; CSR, CSC, COO, CVEC, DMAT, DVEC or that of blocks "
       "would be right");
-  check_refused(changed(csr(), "format", 3), parts, "/m: the descriptor has no text key format");
+  check_refused(changed(csr(), "format", 3), parts,
+                "/m: the descriptor has no text key format, nor that of filters");
   check_refused(changed(csr(), "data_types", {{"values", "complex[float32]"}}), parts,
                 "/m: values are complex[float32], real numbers are needed");
   check_refused(changed(csr(), "data_types", 1), parts,
