@@ -105,6 +105,8 @@ class Reader {
         return type.bytes == 2 || type.bytes == 4 || type.bytes == 8;
       case ElementClass::kText:
         return type.bytes >= 1;
+      case ElementClass::kPair:
+        return type == kPairType;
       case ElementClass::kOther:
         break;
     }

@@ -212,15 +212,33 @@ struct DataFile::State {
     }
   }
 
-  std::int64_t peek(const Dataset& dataset, std::int64_t position) {
+  void read(const Dataset& dataset, std::int64_t first, std::span<IndexedWeight> out) {
+    check_range(dataset, first, out.size());
+    if (dataset.type != kPairType) {
+      complain(dataset, ": is of type ", to_string(dataset.type), ", ", to_string(kPairType),
+               " would be right");
+    }
+    read_bytes(dataset, first * dataset.type.bytes, std::as_writable_bytes(out));
+  }
+
+  IndexedWeight peek_pair(const Dataset& dataset, std::int64_t position) {
     check_range(dataset, position, 1);
-    if (!is_convertible_to<std::int64_t>(dataset.type)) {
-      complain(dataset, ": is of type ", to_string(dataset.type), ", whole numbers would be right");
+    IndexedWeight pair{};
+    fetch(dataset, position * dataset.type.bytes, std::as_writable_bytes(std::span(&pair, 1)));
+    return pair;
+  }
+
+  template <typename Number>
+  Number peek(const Dataset& dataset, std::int64_t position) {
+    check_range(dataset, position, 1);
+    if (!is_convertible_to<Number>(dataset.type)) {
+      complain(dataset, ": is of type ", to_string(dataset.type), ", ",
+               std::is_integral_v<Number> ? "whole numbers" : "numbers", " would be right");
     }
     alignas(8) std::array<std::byte, 8> stored{};
     const auto bytes = std::span(stored).first(static_cast<std::size_t>(dataset.type.bytes));
     fetch(dataset, position * dataset.type.bytes, bytes);
-    std::int64_t value = 0;
+    Number value = 0;
     convert(dataset, position, bytes, std::span(&value, 1));
     return value;
   }
@@ -264,6 +282,11 @@ void DataFile::read(const Dataset& dataset, std::int64_t first, std::span<double
   state_->read(dataset, first, out);
 }
 
+void DataFile::read(const Dataset& dataset, std::int64_t first,
+                    std::span<IndexedWeight> out) const {
+  state_->read(dataset, first, out);
+}
+
 void DataFile::read_raw(const Dataset& dataset, std::int64_t first,
                         std::span<std::byte> out) const {
   const auto element = static_cast<std::size_t>(std::max(1, dataset.type.bytes));
@@ -273,20 +296,29 @@ void DataFile::read_raw(const Dataset& dataset, std::int64_t first,
 }
 
 std::int64_t DataFile::lower_bound(const Dataset& dataset, std::int64_t value) const {
-  std::int64_t before = 0, after = dataset.count();
-  while (before < after) {
-    const std::int64_t middle = before + (after - before) / 2;
-    if (state_->peek(dataset, middle) < value) {
-      before = middle + 1;
+  return lower_bound(dataset, value, {0, dataset.count()});
+}
+
+std::int64_t DataFile::lower_bound(const Dataset& dataset, std::int64_t value, Range within) const {
+  while (within.begin < within.end) {
+    const std::int64_t middle = within.begin + within.size() / 2;
+    if (peek(dataset, middle) < value) {
+      within.begin = middle + 1;
     } else {
-      after = middle;
+      within.end = middle;
     }
   }
-  return before;
+  return within.begin;
 }
 
 std::int64_t DataFile::peek(const Dataset& dataset, std::int64_t position) const {
-  return state_->peek(dataset, position);
+  return dataset.type == kPairType ? state_->peek_pair(dataset, position).index
+                                   : state_->peek<std::int64_t>(dataset, position);
+}
+
+float DataFile::peek_value(const Dataset& dataset, std::int64_t position) const {
+  return dataset.type == kPairType ? state_->peek_pair(dataset, position).weight
+                                   : state_->peek<float>(dataset, position);
 }
 
 std::int64_t DataFile::bytes_read() const noexcept { return state_->bytes_read; }

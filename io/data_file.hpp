@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "framework/shard.hpp"
 #include "io/catalog.hpp"
 
 namespace espalier::io {
@@ -33,14 +34,19 @@ class DataFile {
   void read(const Dataset& dataset, std::int64_t first, std::span<std::uint32_t> out) const;
   void read(const Dataset& dataset, std::int64_t first, std::span<float> out) const;
   void read(const Dataset& dataset, std::int64_t first, std::span<double> out) const;
+  void read(const Dataset& dataset, std::int64_t first, std::span<IndexedWeight> out) const;
   // The stored bytes as they are; out.size() is a multiple of the element's size.
   void read_raw(const Dataset& dataset, std::int64_t first, std::span<std::byte> out) const;
 
   // First position in [0, count] of an ascending integer dataset whose element is >= value.
   //   cost     O(log count) small reads, not verified against checksums
   std::int64_t lower_bound(const Dataset& dataset, std::int64_t value) const;
-  // One integer, not verified against checksums: for searching.
+  // The same among the positions of `within`, which ascend there.
+  std::int64_t lower_bound(const Dataset& dataset, std::int64_t value, Range within) const;
+  // One integer, or the index of a pair, not verified against checksums: for searching.
   std::int64_t peek(const Dataset& dataset, std::int64_t position) const;
+  // One number, or the weight of a pair, as float32; not verified either.
+  float peek_value(const Dataset& dataset, std::int64_t position) const;
 
   std::int64_t bytes_read() const noexcept;
 

@@ -16,6 +16,8 @@ std::string to_string(ElementType type) {
       return text("float", 8 * type.bytes);
     case ElementClass::kText:
       return text("text[", type.bytes, "]");
+    case ElementClass::kPair:
+      return "pair[uint32,float32]";
     case ElementClass::kOther:
       break;
   }

@@ -11,6 +11,7 @@ enum class ElementClass : std::uint8_t {
   kSigned,
   kFloat,
   kText,   // fixed-length strings
+  kPair,   // compounds {index: uint32, weight: float32}: IndexedWeight
   kOther,  // anything else: listed, never read
 };
 
@@ -29,7 +30,14 @@ inline constexpr ElementType kInt64{ElementClass::kSigned, 8};
 inline constexpr ElementType kFloat32{ElementClass::kFloat, 4};
 inline constexpr ElementType kFloat64{ElementClass::kFloat, 8};
 
-// "uint16", "float32", "text[12]", as binsparse and NumPy spell them.
+// An element of class kPair, as it is stored.
+struct IndexedWeight {
+  std::uint32_t index;
+  float weight;
+};
+inline constexpr ElementType kPairType{ElementClass::kPair, sizeof(IndexedWeight)};
+
+// "uint16", "float32", "text[12]", as binsparse and NumPy spell them; "pair[uint32,float32]".
 std::string to_string(ElementType type);
 
 // The narrowest unsigned type that holds every value in [0, largest].

@@ -85,8 +85,11 @@ ForeignFeatures find_binsparse(const Catalog& catalog, const std::string& path) 
   found.form = ForeignFeatures::Form::kBinsparse;
   found.path = path;
   found.matrix = parse_matrix(catalog, path);
-  if (found.matrix.format == MatrixFormat::kDvec) {
-    refuse(catalog, path, "is a vector (DVEC), right is a matrix of samples x features");
+  const MatrixFormat format = found.matrix.format;
+  if (format != MatrixFormat::kCsr && format != MatrixFormat::kCsc &&
+      format != MatrixFormat::kCoo && format != MatrixFormat::kDmat) {
+    refuse(catalog, path,
+           "is a " + to_string(format) + ", right is CSR, CSC, COO or DMAT of samples x features");
   }
   found.samples = found.matrix.rows;
   found.features = found.matrix.cols;

@@ -110,6 +110,7 @@ ForeignIds::ForeignIds(const Comm& comm, const DataFile& data, const std::string
         throw Error(ExitStatus::kBadData,
                     text(catalog.file, ": ", path, ": holds ", to_string(dataset_->type),
                          ", right for ids are whole numbers or text"));
+      case ElementClass::kPair:
       case ElementClass::kOther:
         break;
     }

@@ -1,6 +1,7 @@
 #include "io/h5.hpp"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace espalier::io {
 namespace {
@@ -29,6 +30,16 @@ hid_t integer_type(ElementType type) {
     default:
       return H5I_INVALID_HID;
   }
+}
+
+// IndexedWeight.
+hid_t pair_type() {
+  const hid_t type = H5Tcreate(H5T_COMPOUND, sizeof(IndexedWeight));
+  const bool sound =
+      H5Tinsert(type, "index", offsetof(IndexedWeight, index), H5T_STD_U32LE) >= 0 &&
+      H5Tinsert(type, "weight", offsetof(IndexedWeight, weight), H5T_IEEE_F32LE) >= 0;
+  expects(sound, "HDF5 makes a compound of an index and a weight");
+  return type;
 }
 
 hid_t number_type(ElementType type) {
@@ -77,6 +88,9 @@ void check_h5(herr_t code, ExitStatus status, std::string_view what, std::string
 
 H5Handle h5_type(ElementType type) {
   start_hdf5();
+  if (type == kPairType) {
+    return H5Handle(pair_type());
+  }
   H5Handle copy(H5Tcopy(type.kind == ElementClass::kText ? H5T_C_S1 : number_type(type)));
   bool sound = static_cast<bool>(copy);
   if (sound && type.kind == ElementClass::kText) {

@@ -1,6 +1,7 @@
 #include "io/h5_describe.hpp"
 
 #include <array>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <span>
@@ -108,6 +109,20 @@ json read_variable_texts(hid_t attribute, hid_t type, hid_t space, std::size_t c
   return as_json(std::move(texts), scalar);
 }
 
+// {index: uint32, weight: float32}, little-endian and without gaps.
+bool is_pair(hid_t type, std::size_t bytes) {
+  const auto member = [&](unsigned number, const char* name, ElementType wanted) {
+    char* found = H5Tget_member_name(type, number);
+    const bool named = found != nullptr && std::strcmp(found, name) == 0;
+    H5free_memory(found);
+    return named && describe_type(hold(H5Tget_member_type(type, number)).get()) == wanted;
+  };
+  return bytes == sizeof(IndexedWeight) && H5Tget_nmembers(type) == 2 &&
+         H5Tget_member_offset(type, 0) == offsetof(IndexedWeight, index) &&
+         H5Tget_member_offset(type, 1) == offsetof(IndexedWeight, weight) &&
+         member(0, "index", kUint32) && member(1, "weight", kFloat32);
+}
+
 }  // namespace
 
 void damaged(const std::string& file, const std::string& where, const std::string& reason) {
@@ -134,6 +149,9 @@ ElementType describe_type(hid_t type) {
     case H5T_STRING:
       described.kind = H5Tis_variable_str(type) == 0 ? ElementClass::kText : ElementClass::kOther;
       return described;
+    case H5T_COMPOUND:
+      described.kind = ElementClass::kPair;
+      return is_pair(type, bytes) ? described : other;
     default:
       return other;
   }

@@ -8,6 +8,7 @@
 #include "framework/agree.hpp"
 #include "framework/error.hpp"
 #include "io/matrix_rows.hpp"
+#include "io/store_elements.hpp"
 
 namespace espalier::io {
 namespace {
@@ -16,41 +17,6 @@ using kernels::CsrRows;
 using Bytes = std::vector<std::byte>;
 
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
-
-// Calls use(T{}) for the C++ type that is stored as `type`.
-template <typename Use>
-auto with_type(ElementType type, Use&& use) {
-  switch (type.kind) {
-    case ElementClass::kUnsigned:
-      return type.bytes == 1   ? use(std::uint8_t{})
-             : type.bytes == 2 ? use(std::uint16_t{})
-             : type.bytes == 4 ? use(std::uint32_t{})
-                               : use(std::uint64_t{});
-    case ElementClass::kSigned:
-      return type.bytes == 1   ? use(std::int8_t{})
-             : type.bytes == 2 ? use(std::int16_t{})
-             : type.bytes == 4 ? use(std::int32_t{})
-                               : use(std::int64_t{});
-    default:
-      expects(type.kind == ElementClass::kFloat, "a matrix is stored as numbers");
-      return type.bytes == 4 ? use(float{}) : use(double{});
-  }
-}
-
-// The values number(0), number(1), … as they are stored.
-template <typename Number>
-Bytes store(ElementType type, std::int64_t count, Number&& number) {
-  return with_type(type, [&](auto sample) {
-    using T = decltype(sample);
-    Bytes bytes(to_size(count) * sizeof(T));
-    for (std::int64_t k = 0; k < count; ++k) {
-      const T value = static_cast<T>(number(k));
-      std::copy_n(reinterpret_cast<const std::byte*>(&value), sizeof(T),
-                  bytes.data() + to_size(k) * sizeof(T));
-    }
-    return bytes;
-  });
-}
 
 // A float as an element of `type`; integers must hold it exactly.
 void check_value(ElementType type, float value) {
@@ -143,39 +109,91 @@ MatrixWriter::MatrixWriter(StagedFile& file, const MatrixInfo& matrix, ElementTy
     : file_(&file),
       matrix_(matrix),
       value_type_(value_type),
-      index_0_type_(narrowest_unsigned(std::max<std::int64_t>(matrix.rows - 1, 0))),
-      index_1_type_(narrowest_unsigned(
-          std::max<std::int64_t>(matrix.cols / matrix.values_per_index() - 1, 0))),
       pointer_type_(narrowest_unsigned(matrix.stored)) {
   expects(matrix_.rows >= 0 && matrix_.cols >= 0 && matrix_.stored >= 0 &&
               matrix_.format != MatrixFormat::kDvec && value_type.native_order,
           "a matrix of two dimensions is written");
   matrix_.iso = matrix_.iso && matrix_.stored > 0;
+  const bool map = matrix_.format == MatrixFormat::kMap;
+  expects(!matrix_.iso || (!matrix_.stores_zeros() && matrix_.format != MatrixFormat::kList),
+          "a dense matrix and a list have all their values");
   if (matrix_.format == MatrixFormat::kDmat) {
-    expects(!matrix_.iso, "a dense matrix has all its values");
     matrix_.stored = matrix_.rows * matrix_.cols;
   }
-  const std::int64_t indices = matrix_.stored / matrix_.values_per_index();
-  expects(indices * matrix_.values_per_index() == matrix_.stored &&
-              matrix_.cols % matrix_.values_per_index() == 0 &&
-              (matrix_.format != MatrixFormat::kFilters || !matrix_.iso),
+  const bool filters = matrix_.format == MatrixFormat::kFilters;
+  expects(!filters || (matrix_.stored % matrix_.values_per_index() == 0 &&
+                       matrix_.cols % matrix_.values_per_index() == 0 && !matrix_.iso),
           "filters are stored whole");
+  if (map && matrix_.bucket_bits == 0) {
+    matrix_.bucket_bits = plan_bucket_bits(matrix_);
+  }
+  add_datasets();
+  if (matrix_.format == MatrixFormat::kCsc) {
+    std::swap(matrix_.rows, matrix_.cols);  // from here on as the rows of the transposed matrix
+  }
+}
+
+void MatrixWriter::add_datasets() {
+  const auto type_below = [](std::int64_t limit) {
+    return narrowest_unsigned(std::max<std::int64_t>(limit - 1, 0));
+  };
   std::map<std::string, ElementType> types;
   const auto add = [&](const std::string& name, ElementType type, std::int64_t count) {
     types[name] = type;
     return file_->add_dataset(matrix_.group + "/" + name, type, {count});
   };
-  if (matrix_.format == MatrixFormat::kCsr) {
-    pointers_ = add("pointers_to_1", pointer_type_, matrix_.rows + 1);
+  const std::int64_t stored = matrix_.stored;
+  index_1_type_ = type_below(matrix_.cols);
+  switch (matrix_.format) {
+    case MatrixFormat::kCsr:
+      pointers_ = add("pointers_to_1", pointer_type_, matrix_.rows + 1);
+      break;
+    case MatrixFormat::kCsc:
+      pointers_ = add("pointers_to_1", pointer_type_, matrix_.cols + 1);
+      index_1_type_ = type_below(matrix_.rows);
+      break;
+    case MatrixFormat::kMap:
+      pointers_ = add("pointers_to_1", pointer_type_, matrix_.buckets() + 1);
+      index_1_type_ = type_below(std::int64_t{1} << matrix_.bucket_bits);
+      break;
+    case MatrixFormat::kCoo:
+      index_0_type_ = type_below(matrix_.rows);
+      indices_0_ = add("indices_0", index_0_type_, stored);
+      break;
+    case MatrixFormat::kTensor:
+      index_0_type_ = type_below(matrix_.rows_of_blocks());
+      index_1_type_ = type_below(matrix_.cols_of_blocks());
+      indices_0_ = add("indices_0", index_0_type_, stored / matrix_.values_per_index());
+      break;
+    case MatrixFormat::kFilters:
+      index_0_type_ = type_below(matrix_.rows);
+      index_1_type_ = type_below(matrix_.cols / matrix_.values_per_index());
+      indices_0_ = add("indices_0", index_0_type_, stored / matrix_.values_per_index());
+      break;
+    case MatrixFormat::kVector:
+      index_0_type_ = type_below(matrix_.rows * matrix_.cols);
+      indices_0_ = add("indices_0", index_0_type_, stored);
+      break;
+    case MatrixFormat::kList:
+      expects(value_type_ == kFloat32, "a list holds float32");
+      pointers_ = add("pointers", pointer_type_, matrix_.rows + 1);
+      values_ = add("pairs", kPairType, stored);
+      break;
+    case MatrixFormat::kDmat:
+    case MatrixFormat::kDvec:
+      break;
   }
-  if (matrix_.format == MatrixFormat::kCoo || matrix_.format == MatrixFormat::kFilters) {
-    indices_0_ = add("indices_0", index_0_type_, indices);
+  const bool second = matrix_.format != MatrixFormat::kDmat &&
+                      matrix_.format != MatrixFormat::kVector &&
+                      matrix_.format != MatrixFormat::kList;
+  if (second) {
+    indices_1_ = add("indices_1", index_1_type_, stored / matrix_.values_per_index());
   }
-  if (matrix_.format != MatrixFormat::kDmat) {
-    indices_1_ = add("indices_1", index_1_type_, indices);
+  if (matrix_.format != MatrixFormat::kList) {
+    values_ = add("values", value_type_, matrix_.iso ? 1 : stored);
   }
-  values_ = add("values", value_type_, matrix_.iso ? 1 : matrix_.stored);
-  file_->add_attribute(matrix_.group, "binsparse", make_descriptor(matrix_, types));
+  file_->add_attribute(matrix_.group, descriptor_name(matrix_.format),
+                       make_descriptor(matrix_, types));
 }
 
 void MatrixWriter::check_rows(const CsrRows& rows, std::int64_t before) const {
@@ -189,7 +207,7 @@ void MatrixWriter::check_rows(const CsrRows& rows, std::int64_t before) const {
           text(matrix_.group, ": there are as many indices and values as pointers say"));
   expects(columns_ascend(rows, matrix_.cols),
           text(matrix_.group, ": columns ascend within each row and lie within ", matrix_.cols));
-  if (matrix_.format == MatrixFormat::kDmat) {
+  if (matrix_.stores_zeros()) {
     return;
   }
   const std::int64_t stored = stored_values(matrix_, rows);
@@ -209,31 +227,52 @@ void MatrixWriter::check_rows(const CsrRows& rows, std::int64_t before) const {
 void MatrixWriter::write_rows(const CsrRows& rows, std::int64_t before) {
   const Comm& comm = file_->comm();
   locally(comm, "checking rows", [&] { check_rows(rows, before); });
-  if (matrix_.format == MatrixFormat::kDmat) {
-    write_dense(rows);
-    return;
+  switch (matrix_.format) {
+    case MatrixFormat::kDmat:
+    case MatrixFormat::kDvec:
+      write_dense(rows);
+      return;
+    case MatrixFormat::kTensor:
+      write_blocks(rows);
+      return;
+    case MatrixFormat::kFilters:
+      write_filters(rows, before);
+      return;
+    case MatrixFormat::kList:
+      write_pointers(rows, before);
+      write_pairs(rows, before);
+      return;
+    case MatrixFormat::kCsr:
+    case MatrixFormat::kCsc:
+      write_pointers(rows, before);
+      write_indices(rows, before);
+      break;
+    case MatrixFormat::kCoo:
+      write_row_indices(rows, before);
+      write_indices(rows, before);
+      break;
+    case MatrixFormat::kMap:
+      write_buckets(rows, before);
+      write_linear(rows, before);
+      break;
+    case MatrixFormat::kVector:
+      write_linear(rows, before);
+      break;
   }
-  if (matrix_.format == MatrixFormat::kFilters) {
-    write_filters(rows, before);
-    return;
-  }
-  if (matrix_.format == MatrixFormat::kCsr) {
-    write_pointers(rows, before);
-  }
-  if (matrix_.format == MatrixFormat::kCoo) {
-    const Bytes row_of = locally(comm, "preparing rows", [&] {
-      std::int64_t row = 0;
-      return store(index_0_type_, rows.nnz(), [&](std::int64_t k) {
-        while (rows.pointers[to_size(row) + 1] <= k) {
-          ++row;
-        }
-        return rows.first_row + row;
-      });
-    });
-    file_->write(indices_0_, before, row_of);
-  }
-  write_indices(rows, before);
   write_values(rows, before);
+}
+
+void MatrixWriter::write_row_indices(const CsrRows& rows, std::int64_t before) {
+  const Bytes row_of = locally(file_->comm(), "preparing rows", [&] {
+    std::int64_t row = 0;
+    return store(index_0_type_, rows.nnz(), [&](std::int64_t k) {
+      while (rows.pointers[to_size(row) + 1] <= k) {
+        ++row;
+      }
+      return rows.first_row + row;
+    });
+  });
+  file_->write(indices_0_, before, row_of);
 }
 
 // A row brings the pointer to its end; the first row brings the 0 in front as well, or rank 0 if

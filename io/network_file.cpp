@@ -96,7 +96,17 @@ NetworkReader::NetworkReader(const Catalog& catalog)
 
 std::int64_t NetworkReader::nnz_before(std::int64_t layer, std::int64_t row) const {
   const Layer& of = network_.layers.at(static_cast<std::size_t>(layer));
-  return of.has_weights() ? io::nnz_before(data_, of.weight, row) : 0;
+  if (!of.has_weights()) {
+    return 0;
+  }
+  if (of.weight.format != MatrixFormat::kCsc) {
+    return io::nnz_before(data_, of.weight, row);
+  }
+  if (layer != counted_layer_) {
+    counted_before_ = count_before_rows(data_, of.weight);
+    counted_layer_ = layer;
+  }
+  return counted_before_.at(static_cast<std::size_t>(row));
 }
 
 kernels::CsrRows NetworkReader::read_rows(std::int64_t layer, Range rows,
@@ -237,11 +247,12 @@ void NetworkWriter::write_layer(std::int64_t layer, const kernels::CsrRows& rows
                                 std::span<const float> bias) {
   const Comm& comm = file_.comm();
   const auto id = static_cast<std::size_t>(layer);
+  const bool turned = network_.layers.at(id).weight.format == MatrixFormat::kCsc;
   const std::int64_t stored = locally(comm, "writing a layer", [&] {
-    const BiasKind kind = network_.layers.at(id).bias;
-    const std::int64_t biases = kind == BiasKind::kNone  ? 0
-                                : kind == BiasKind::kIso ? 1
-                                                         : rows.rows();
+    const BiasKind kind = network_.layers[id].bias;
+    const std::int64_t biases = turned || kind == BiasKind::kNone ? 0
+                                : kind == BiasKind::kIso          ? 1
+                                                                  : rows.rows();
     expects(std::ssize(bias) == biases, "a layer's biases are as many as its kind says");
     return stored_values(network_.layers[id].weight, rows);
   });
@@ -252,11 +263,20 @@ void NetworkWriter::write_layer(std::int64_t layer, const kernels::CsrRows& rows
   const std::int64_t before = progress.stored + comm.sum_before(stored);
   weights_[id]->write_rows(rows, before);
   progress.stored += comm.sum(stored);
+  if (!turned) {
+    write_bias(layer, rows.first_row, bias);
+  }
+}
+
+void NetworkWriter::write_bias(std::int64_t layer, std::int64_t first,
+                               std::span<const float> bias) {
+  const auto id = static_cast<std::size_t>(layer);
+  Progress& progress = progress_[id];
   if (network_.layers[id].bias == BiasKind::kIso && !progress.iso_bias) {
     progress.iso_bias = true;
-    file_.write(biases_[id], 0, std::as_bytes(bias.first(comm.rank() == 0 ? 1 : 0)));
+    file_.write(biases_[id], 0, std::as_bytes(bias.first(file_.comm().rank() == 0 ? 1 : 0)));
   } else if (network_.layers[id].bias == BiasKind::kFull) {
-    file_.write(biases_[id], rows.first_row, std::as_bytes(bias));
+    file_.write(biases_[id], first, std::as_bytes(bias));
   }
 }
 
@@ -267,6 +287,16 @@ void NetworkWriter::write_scaling(const std::string& name, std::span<const float
   });
   // Everybody has all of it; one writes.
   file_.write(handle, 0, std::as_bytes(values.first(file_.comm().rank() == 0 ? values.size() : 0)));
+}
+
+void NetworkWriter::copy_scalings(const NetworkReader& from) {
+  for (const Scaling& scaling : scalings_of(from.network())) {
+    if (scaling.present) {
+      const auto values =
+          locally(file_.comm(), "reading scales", [&] { return from.read_scaling(scaling.name); });
+      write_scaling(scaling.name, values);
+    }
+  }
 }
 
 void NetworkWriter::finish() { file_.finish(); }

@@ -81,7 +81,8 @@ class NetworkReader {
   explicit NetworkReader(const Catalog& catalog);
   const Network& network() const noexcept { return network_; }
   const DataFile& data() const noexcept { return data_; }
-  // The weights as they are stored, by rows of Layer::weight.
+  // The weights as they are stored, by rows of Layer::weight: as io::nnz_before; what a layer in
+  // CSC has cost is kept until the next such layer.
   std::int64_t nnz_before(std::int64_t layer, std::int64_t row) const;
   // `reuse` are rows that are done with: their memory is used again.
   kernels::CsrRows read_rows(std::int64_t layer, Range rows, kernels::CsrRows reuse = {}) const;
@@ -103,13 +104,15 @@ class NetworkReader {
  private:
   Network network_;
   DataFile data_;
+  mutable std::int64_t counted_layer_ = -1;  // in CSC
+  mutable std::vector<std::int64_t> counted_before_;
 };
 
 // Writes one network: all sizes first, then rows layer by layer.
 class NetworkWriter {
  public:
-  // `network` with weight.format (not kDvec), rows, cols, stored, iso of each layer. `comm` is
-  // borrowed.
+  // `network` with weight.format (not kDvec), rows, cols, stored, iso (and block sizes) of each
+  // layer. `comm` is borrowed.
   //   where    collective over `comm`
   //   throws   as StagedFile::create
   NetworkWriter(const Comm& comm, const std::string& path, const Network& network,
@@ -120,7 +123,14 @@ class NetworkWriter {
   // again for the same layer with later rows: then the rows of a call follow those of the call
   // before, and ranks hold theirs in rank order.
   //   where    collective
+  // A layer in CSC takes columns as if they were rows, and its biases by write_bias.
   void write_layer(std::int64_t layer, const kernels::CsrRows& rows, std::span<const float> bias);
+  // This rank's part of a layer's biases in full, from `first` on.
+  //   where    collective
+  void write_bias(std::int64_t layer, std::int64_t first, std::span<const float> bias);
+  // All scalings of the network that is read; `network` has the same ones.
+  //   where    collective
+  void copy_scalings(const NetworkReader& from);
   // A whole vector, the same on every rank.
   void write_scaling(const std::string& name, std::span<const float> values);
   void finish();

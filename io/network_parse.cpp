@@ -272,8 +272,9 @@ bool find_scaling(const Catalog& catalog, const std::string& name, std::int64_t 
     return false;
   }
   const Dataset& dataset = catalog.dataset(path);
-  const bool number =
-      dataset.type.kind != ElementClass::kText && dataset.type.kind != ElementClass::kOther;
+  const ElementClass kind = dataset.type.kind;
+  const bool number = kind == ElementClass::kUnsigned || kind == ElementClass::kSigned ||
+                      kind == ElementClass::kFloat;
   if (!number || dataset.shape != std::vector{width}) {
     throw Error(
         ExitStatus::kBadData,

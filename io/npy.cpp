@@ -33,6 +33,7 @@ std::string dtype(ElementType type) {
     case ElementClass::kText:
       kind = 'S';
       break;
+    case ElementClass::kPair:
     case ElementClass::kOther:
       expects(false, "an element type NumPy knows");
   }

@@ -5,48 +5,13 @@
 #include <vector>
 
 #include "framework/error.hpp"
-#include "io/checksum.hpp"
-#include "io/matrix_rows.hpp"
+#include "io/row_reading.hpp"
 
 namespace espalier::io {
 namespace {
 
 using kernels::CsrFault;
 using kernels::CsrRows;
-
-template <typename... Parts>
-[[noreturn]] void complain(const DataFile& file, const MatrixInfo& matrix, const Parts&... parts) {
-  throw Error(ExitStatus::kBadData, text(file.catalog().file, ": ", matrix.group, ": ", parts...));
-}
-
-const Dataset& part(const DataFile& file, const MatrixInfo& matrix, const char* name) {
-  return file.catalog().dataset(matrix.group + "/" + name);
-}
-
-void check_pointer(const DataFile& file, const MatrixInfo& matrix, std::int64_t row,
-                   std::int64_t pointer) {
-  if (pointer < 0 || pointer > matrix.stored) {
-    complain(file, matrix, "row ", row, " begins at stored value ", pointer, ", but there are ",
-             matrix.stored);
-  }
-  const std::int64_t right = row == 0 ? 0 : matrix.stored;
-  if ((row == 0 || row == matrix.rows) && pointer != right) {
-    complain(file, matrix, "the ", row == 0 ? "first" : "last", " pointer is ", pointer, ", ",
-             right, " would be right");
-  }
-}
-
-// Where the rows from `row` on begin among the triplets of COO or filters.
-std::int64_t triplet_of(const DataFile& file, const MatrixInfo& matrix, std::int64_t row) {
-  // The ends are known, so no triplet can hide outside the rows, however unsorted they are.
-  return row == 0             ? 0
-         : row == matrix.rows ? matrix.stored / matrix.values_per_index()
-                              : file.lower_bound(part(file, matrix, "indices_0"), row);
-}
-
-// Indices and values are read and checked in turns that fit the cache and, for elements of any
-// size, begin at a border of checksum blocks.
-constexpr std::int64_t kTurn = 2 * kBlockBytes;
 
 // Looks, without branches, for what find_fault would then name.
 bool columns_sound(std::span<const std::uint32_t> columns, std::int64_t cols) {
@@ -103,16 +68,7 @@ bool read_stored(const DataFile& file, const MatrixInfo& matrix, std::int64_t fi
 }
 
 bool read_csr(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
-  rows.pointers.resize(static_cast<std::size_t>(range.size()) + 1);
-  file.read(part(file, matrix, "pointers_to_1"), range.begin, std::span(rows.pointers));
-  for (std::size_t r = 0; r < rows.pointers.size(); ++r) {
-    const std::int64_t row = range.begin + static_cast<std::int64_t>(r);
-    check_pointer(file, matrix, row, rows.pointers[r]);
-    if (r > 0 && rows.pointers[r] < rows.pointers[r - 1]) {
-      complain(file, matrix, "row ", row - 1, " begins at stored value ", rows.pointers[r - 1],
-               " and ends at ", rows.pointers[r], ": pointers must ascend");
-    }
-  }
+  read_pointers(file, matrix, range, rows.pointers);
   const std::int64_t first = rows.pointers.front();
   for (std::int64_t& pointer : rows.pointers) {
     pointer -= first;
@@ -237,19 +193,63 @@ bool read_dense(const DataFile& file, const MatrixInfo& matrix, Range range, Csr
   complain(file, matrix, "row ", fault.row, ", column ", fault.column, ": the value is not finite");
 }
 
+bool read_any(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
+  switch (matrix.format) {
+    case MatrixFormat::kCsr:
+      return read_csr(file, matrix, range, rows);
+    case MatrixFormat::kCsc:
+      return read_csc(file, matrix, range, rows);
+    case MatrixFormat::kCoo:
+      return read_coo(file, matrix, range, rows);
+    case MatrixFormat::kFilters:
+      return read_filters(file, matrix, range, rows);
+    case MatrixFormat::kTensor:
+      return read_tensor(file, matrix, range, rows);
+    case MatrixFormat::kMap:
+    case MatrixFormat::kVector:
+      return read_linear(file, matrix, range, rows);
+    case MatrixFormat::kList:
+      return read_list(file, matrix, range, rows);
+    case MatrixFormat::kDmat:
+    case MatrixFormat::kDvec:
+      break;
+  }
+  return read_dense(file, matrix, range, rows);
+}
+
 }  // namespace
+
+std::int64_t triplet_of(const DataFile& file, const MatrixInfo& coo, std::int64_t row) {
+  return row == 0          ? 0
+         : row == coo.rows ? coo.stored / coo.values_per_index()
+                           : file.lower_bound(part(file, coo, "indices_0"), row);
+}
 
 std::int64_t nnz_before(const DataFile& file, const MatrixInfo& matrix, std::int64_t row) {
   expects(row >= 0 && row <= matrix.rows, "a row of the matrix is asked for");
   switch (matrix.format) {
-    case MatrixFormat::kCsr: {
-      const std::int64_t pointer = file.peek(part(file, matrix, "pointers_to_1"), row);
-      check_pointer(file, matrix, row, pointer);
-      return pointer;
-    }
+    case MatrixFormat::kCsr:
+    case MatrixFormat::kList:
+      return peek_pointer(file, matrix, row);
+    case MatrixFormat::kCsc:
+      return count_before_rows(file, matrix)[static_cast<std::size_t>(row)];
     case MatrixFormat::kCoo:
     case MatrixFormat::kFilters:
       return triplet_of(file, matrix, row) * matrix.values_per_index();
+    case MatrixFormat::kTensor: {
+      if (row == matrix.rows) {
+        return matrix.stored;
+      }
+      // Rows within a row of blocks share its values evenly.
+      const std::int64_t above = row / matrix.block_rows, inside = row % matrix.block_rows;
+      const std::int64_t before = block_of(file, matrix, above);
+      const std::int64_t here = inside == 0 ? 0 : block_of(file, matrix, above + 1) - before;
+      return before * matrix.block_values() +
+             std::max<std::int64_t>(here, 0) * matrix.block_cols * inside;
+    }
+    case MatrixFormat::kMap:
+    case MatrixFormat::kVector:
+      return element_of(file, matrix, row);
     case MatrixFormat::kDmat:
     case MatrixFormat::kDvec:
       break;
@@ -264,13 +264,25 @@ CsrRows read_rows(const DataFile& file, const MatrixInfo& matrix, Range range, C
   rows.first_row = range.begin;
   rows.cols = matrix.cols;
   rows.iso = false;
-  const auto read = matrix.format == MatrixFormat::kCsr       ? read_csr
-                    : matrix.format == MatrixFormat::kCoo     ? read_coo
-                    : matrix.format == MatrixFormat::kFilters ? read_filters
-                                                              : read_dense;
-  const bool sound = read(file, matrix, range, rows);
-  if (!sound) {
+  if (!read_any(file, matrix, range, rows)) {
     refuse(file, matrix, rows);
+  }
+  return rows;
+}
+
+CsrRows read_columns(const DataFile& file, const MatrixInfo& csc, Range range, CsrRows reuse) {
+  expects(csc.format == MatrixFormat::kCsc && range.begin >= 0 && range.begin <= range.end &&
+              range.end <= csc.cols,
+          "columns of a matrix in CSC are asked for");
+  CsrRows rows = std::move(reuse);
+  rows.first_row = range.begin;
+  rows.cols = csc.rows;
+  rows.iso = false;
+  CsrFault fault{};
+  // The arrays are those of the transposed matrix in CSR.
+  if (!read_csr(file, csc, range, rows) && kernels::find_fault(rows, fault)) {
+    complain(file, csc, "column ", fault.row, " is not sound at row ", fault.column,
+             ": rows must ascend below ", csc.rows, " and values be finite");
   }
   return rows;
 }

@@ -54,6 +54,7 @@ Subject drawn_subject() {
     layer.zero_to_zero = kernels::maps_zero_to_zero(layer.packed);
     io::Layer shape;
     shape.weight = {"", io::MatrixFormat::kCsr, kNeurons, kNeurons, rows.nnz(), false};
+    shape.inputs = {id - 1};
     subject.shapes.layers.push_back(shape);
     subject.network.layers.push_back(std::move(layer));
   }

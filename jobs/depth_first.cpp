@@ -127,8 +127,8 @@ void DepthFirst::multiply(std::size_t id, Block& block) {
   block.bits.assign(block.panels.size() * kWidth, 0U);
   for (std::size_t panel = 0; panel < block.panels.size(); ++panel) {
     float* const out = take_panel();
-    kernels::spmm(layer.packed, block.panels[panel], out, 0, layer.packed.rows(),
-                  block.bits.data() + panel * kWidth);
+    compute_rows(layer, block.panels[panel], out, {0, layer.packed.rows()},
+                 block.bits.data() + panel * kWidth);
     free_.push_back(std::exchange(block.panels[panel], out));
   }
   block.bits.resize(block.samples.size());

@@ -23,7 +23,7 @@ double cells(const io::MatrixInfo& matrix) {
   return static_cast<double>(matrix.rows) * static_cast<double>(matrix.cols);
 }
 
-double density(double stored, double all) { return all > 0 ? stored / all : 0; }
+double ratio(double part, double all) { return all > 0 ? part / all : 0; }
 
 Json type_in(const io::Catalog& catalog, const std::string& path) {
   const io::Dataset* dataset = catalog.find_dataset(path);
@@ -45,13 +45,19 @@ Json describe_matrix(const io::Catalog& catalog, const io::MatrixInfo& matrix) {
   out["rows"] = matrix.rows;
   out["cols"] = matrix.cols;
   out["nnz"] = matrix.stored;
-  out["density"] = density(static_cast<double>(matrix.stored), cells(matrix));
+  out["density"] = ratio(static_cast<double>(matrix.stored), cells(matrix));
   out["format"] = io::to_string(matrix.format);
-  out["index_type"] = type_in(catalog, matrix.group + "/indices_1");
-  out["pointer_type"] = type_in(catalog, matrix.group + "/pointers_to_1");
-  out["value_type"] = type_in(catalog, matrix.group + "/values");
+  const bool list = matrix.format == io::MatrixFormat::kList;
+  const bool vector = matrix.format == io::MatrixFormat::kVector;
+  out["index_type"] = list
+                          ? Json(io::to_string(io::kUint32))
+                          : type_in(catalog, matrix.group + (vector ? "/indices_0" : "/indices_1"));
+  out["pointer_type"] = type_in(catalog, matrix.group + (list ? "/pointers" : "/pointers_to_1"));
+  out["value_type"] =
+      list ? Json(io::to_string(io::kFloat32)) : type_in(catalog, matrix.group + "/values");
   out["iso"] = matrix.iso;
   out["bytes"] = bytes_below(catalog, matrix.group);
+  out["bytes_per_weight"] = ratio(out["bytes"].get<double>(), static_cast<double>(matrix.stored));
   out["dense_bytes"] = bytes_of(cells(matrix), sizeof(float));
   return out;
 }
@@ -130,7 +136,7 @@ void describe_network(const io::Catalog& catalog, Json& out) {
   out["outputs"] = network.outputs();
   out["nnz"] = network.nnz();
   out["edges"] = network.edges();
-  out["density"] = density(static_cast<double>(network.nnz()), all);
+  out["density"] = ratio(static_cast<double>(network.nnz()), all);
   out["bytes"] = bytes;
   out["dense_bytes"] = bytes_of(all, sizeof(float));
   out["chain"] = network.is_chain();

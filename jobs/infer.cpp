@@ -67,15 +67,11 @@ Range part_of(const Options& options, std::int64_t all) {
 }
 
 void check_pair(const Files& files, const io::Network& network, const io::Batch& batch) {
-  if (!network.is_chain()) {
+  if (network.layers[0].inputs.empty()) {
     throw Error(ExitStatus::kBadData,
-                network.layers[0].inputs.empty()
-                    ? text(files.network,
-                           ": cannot be run: it comes from a model that does not say which layer "
-                           "reads which; import it again with --layers-file")
-                    : text(files.network,
-                           ": its layers are no plain chain (see their `inputs`); infer runs "
-                           "chains only"));
+                text(files.network,
+                     ": cannot be run: it comes from a model that does not say which layer reads "
+                     "which; import it again with --layers-file"));
   }
   if (batch.features.cols != network.inputs()) {
     throw Error(ExitStatus::kBadData,

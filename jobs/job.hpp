@@ -60,6 +60,7 @@ Job import_job();
 Job export_job();
 Job generate_job();
 Job prune_job();
+Job convert_job();
 Job infer_job();
 Job evaluate_job();
 Job compare_job();

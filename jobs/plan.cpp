@@ -4,6 +4,7 @@
 
 #include "framework/error.hpp"
 #include "framework/shard.hpp"
+#include "jobs/boundaries.hpp"
 #include "jobs/depth_first.hpp"
 #include "kernels/layout.hpp"
 
@@ -20,11 +21,14 @@ std::int64_t packed_layer_bytes(const io::Layer& layer) {
   return layer.connections() * (index_bytes + value_bytes) + layer.outputs() * (8 + 4);
 }
 
-// Widest layer boundary of the network, in neurons.
+// Widest layer boundary of the network, in neurons: outputs, and what skips the layer.
 std::int64_t widest(const io::Network& network) {
   std::int64_t neurons = network.inputs();
   for (const io::Layer& layer : network.layers) {
-    neurons = std::max(neurons, layer.outputs());
+    neurons = std::max(neurons, layer.outputs());  // all there is if it is unknown what they read
+  }
+  for (const Boundary& boundary : plan_boundaries(network)) {
+    neurons = std::max(neurons, boundary.width);
   }
   return neurons;
 }

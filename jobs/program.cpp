@@ -193,9 +193,9 @@ bool asks_for_help(const std::vector<std::string>& arguments) {
 }  // namespace
 
 std::vector<Job> all_jobs() {
-  return {import_job(), export_job(),   generate_job(),  prune_job(),   infer_job(),
-          merge_job(),  evaluate_job(), compare_job(),   inspect_job(), verify_job(),
-          plan_job(),   bench_job(),    preflight_job(), report_job()};
+  return {import_job(), export_job(), generate_job(), prune_job(),     convert_job(),
+          infer_job(),  merge_job(),  evaluate_job(), compare_job(),   inspect_job(),
+          verify_job(), plan_job(),   bench_job(),    preflight_job(), report_job()};
 }
 
 ExitStatus run_program(const Comm& world, const std::vector<std::string>& arguments) {

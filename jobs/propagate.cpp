@@ -283,9 +283,9 @@ void Propagator::multiply(const ShardLayer& layer, const float* in, Range panels
   parallel_for(panels.size() * pieces, [&](std::int64_t item, int) {
     const std::int64_t panel = item / pieces;
     const Range piece = row_piece(layer.packed, pieces, item % pieces);
-    kernels::spmm(layer.packed, in + panel * layer.packed.inputs() * kWidth,
-                  next_.data() + (panels.begin + panel) * rows * kWidth, piece.begin, piece.end,
-                  bits.data() + item * kWidth);
+    compute_rows(layer, in + panel * layer.packed.inputs() * kWidth,
+                 next_.data() + (panels.begin + panel) * rows * kWidth, piece,
+                 bits.data() + item * kWidth);
   });
   for (std::int64_t item = 0; item < panels.size() * pieces; ++item) {
     for (std::int64_t column = 0; column < kWidth; ++column) {

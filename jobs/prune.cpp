@@ -95,21 +95,6 @@ io::Network describe_output(const Pruning& pruning, const std::vector<LayerOutco
   return network;
 }
 
-void copy_scalings(const Comm& world, const io::NetworkReader& reader, io::NetworkWriter& writer) {
-  const io::FeatureScaling& scaling = reader.network().scaling;
-  const std::pair<const char*, bool> all[] = {{"input_scale", scaling.input_scale},
-                                              {"input_shift", scaling.input_shift},
-                                              {"output_scale", scaling.output_scale},
-                                              {"output_shift", scaling.output_shift}};
-  for (const auto& [name, present] : all) {
-    if (present) {
-      const auto values =
-          locally(world, "reading scales", [&, one = name] { return reader.read_scaling(one); });
-      writer.write_scaling(name, values);
-    }
-  }
-}
-
 // What a run makes: the output and what fills it.
 struct Pruned {
   io::Network network;
@@ -162,7 +147,7 @@ std::int64_t write_output(const Run& run, const Pruned& made) {
   const Comm& world = context.world;
   io::NetworkWriter writer(world, run.plan.path, with_filters(run, made), run.plan.provenance,
                            context.output_options());
-  copy_scalings(world, *run.pruning.input.reader, writer);
+  writer.copy_scalings(*run.pruning.input.reader);
   Progress progress("writing weights", pieces.count(), "pieces");
   for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
     for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {

@@ -8,6 +8,8 @@
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
 #include "framework/watchdog.hpp"
+#include "jobs/boundaries.hpp"
+#include "kernels/spmm.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -20,34 +22,135 @@ std::vector<std::uint32_t> all_inputs(std::int64_t cols) {
   return inputs;
 }
 
-// Reads and packs this shard's rows of one layer. `rows` is memory that layers share, one after the
-// other.
+// What is read of one layer.
+struct LayerRows {
+  CsrRows rows;  // memory that layers share, one after the other
+  std::vector<float> bias;
+  // Which of the rows are passing: `input` is a position before the layer.
+  std::vector<Passing> passing;
+};
+
+void append_rows(const CsrRows& from, CsrRows& to) {
+  for (std::int64_t row = 1; row <= from.rows(); ++row) {
+    to.pointers.push_back(to.nnz() + from.pointers[static_cast<std::size_t>(row)] -
+                          from.pointers[static_cast<std::size_t>(row) - 1]);
+  }
+  to.indices.insert(to.indices.end(), from.indices.begin(), from.indices.end());
+  for (std::int64_t k = 0; k < from.nnz(); ++k) {
+    to.values.push_back(from.value(k));
+  }
+}
+
+// The rows [mine] behind a layer where others pass it: those are empty.
+LayerRows read_with_passing(const io::NetworkReader& reader, std::int64_t id,
+                            const Boundary& behind, Range mine) {
+  LayerRows all;
+  all.rows.first_row = mine.begin;
+  const bool biased =
+      reader.network().layers[static_cast<std::size_t>(id)].bias != io::BiasKind::kNone;
+  for (const Segment& segment : behind.segments) {
+    const Range part{std::max(mine.begin, segment.first) - segment.first,
+                     std::min(mine.end, segment.first + segment.width) - segment.first};
+    if (part.empty()) {
+      continue;
+    }
+    const std::int64_t first = all.rows.rows();
+    if (segment.carried()) {
+      all.passing.push_back({first, segment.from + part.begin, part.size()});
+      all.rows.pointers.resize(all.rows.pointers.size() + static_cast<std::size_t>(part.size()),
+                               all.rows.nnz());
+    } else {
+      append_rows(reader.read_connections(id, part), all.rows);
+    }
+    if (biased) {
+      std::vector<float> bias(1, 0.0F);
+      if (!segment.carried()) {
+        bias = reader.read_neuron_bias(id, part);
+      }
+      bias.resize(static_cast<std::size_t>(part.size()), bias.front());
+      all.bias.insert(all.bias.end(), bias.begin(), bias.end());
+    }
+  }
+  return all;
+}
+
+LayerRows read_behind(const io::NetworkReader& reader, std::int64_t id, const Boundary& behind,
+                      Range mine, CsrRows reuse) {
+  const bool plain = behind.segments.size() == 1 && !behind.segments[0].carried();
+  if (plain) {
+    return {
+        reader.read_connections(id, mine, std::move(reuse)), reader.read_neuron_bias(id, mine), {}};
+  }
+  return read_with_passing(reader, id, behind, mine);
+}
+
+// About how many connections the rows < row behind a layer have.
+std::int64_t nnz_before(const io::NetworkReader& reader, std::int64_t id, const Boundary& behind,
+                        std::int64_t row) {
+  std::int64_t before = 0;
+  for (const Segment& segment : behind.segments) {
+    if (!segment.carried() && row > segment.first) {
+      before += reader.connections_before(id, std::min(row - segment.first, segment.width));
+    }
+  }
+  return before;
+}
+
+// The inputs before the layer that these rows use or let pass, ascending.
+std::vector<std::uint32_t> inputs_of(const LayerRows& read) {
+  std::vector<std::uint32_t> inputs = kernels::used_inputs(read.rows);
+  if (read.passing.empty()) {
+    return inputs;
+  }
+  for (const Passing& passing : read.passing) {
+    for (std::int64_t k = 0; k < passing.count; ++k) {
+      inputs.push_back(narrow<std::uint32_t>(passing.input + k));
+    }
+  }
+  std::sort(inputs.begin(), inputs.end());
+  inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
+  return inputs;
+}
+
+// Reads and packs this shard's rows of one layer, `before` values wide. `reuse` is memory that
+// layers share.
 ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, std::int64_t id,
-                      CsrRows& rows, PhaseTimes& times) {
+                      const std::vector<Boundary>& boundaries, PhaseTimes& times, CsrRows& reuse) {
   const io::Layer& layer = reader.network().layers[static_cast<std::size_t>(id)];
+  const Boundary& behind = boundaries[static_cast<std::size_t>(id)];
+  const std::int64_t width =
+      id == 0 ? layer.width() : boundaries[static_cast<std::size_t>(id) - 1].width;
   const int shards = grid.shape().row_shards;
   ShardLayer mine;
-  std::vector<float> bias;
+  LayerRows read;
   {
     const PhaseTimer timer(times, Phase::kRead);
-    mine.bounds = shards == 1 ? std::vector<std::int64_t>{0, layer.outputs()}
-                              : split_by_nnz(layer.outputs(), shards, [&](std::int64_t neuron) {
-                                  return reader.connections_before(id, neuron);
+    mine.bounds = shards == 1 ? std::vector<std::int64_t>{0, behind.width}
+                              : split_by_nnz(behind.width, shards, [&](std::int64_t row) {
+                                  return nnz_before(reader, id, behind, row);
                                 });
     const auto shard = static_cast<std::size_t>(grid.row_shard());
     mine.rows = {mine.bounds[shard], mine.bounds[shard + 1]};
-    rows = reader.read_connections(id, mine.rows, std::move(rows));
-    bias = reader.read_neuron_bias(id, mine.rows);
+    read = read_behind(reader, id, behind, mine.rows, std::move(reuse));
+    read.rows.cols = width;
   }
   const PhaseTimer timer(times, Phase::kPack);
+  mine.passing = read.passing;
   const kernels::PackForm form = {.maximum = layer.kind == io::LayerKind::kMaxPool};
   if (shards == 1) {
-    mine.packed = kernels::pack_layer(rows, all_inputs(layer.width()), bias, layer.epilogue, form);
+    mine.packed =
+        kernels::pack_layer(read.rows, all_inputs(width), read.bias, layer.epilogue, form);
   } else {
-    mine.inputs = kernels::used_inputs(rows);
-    mine.packed = kernels::pack_layer(rows, mine.inputs, bias, layer.epilogue, form);
+    mine.inputs = inputs_of(read);
+    mine.packed = kernels::pack_layer(read.rows, mine.inputs, read.bias, layer.epilogue, form);
+    for (Passing& passing : mine.passing) {
+      // They are all there, so they stand next to each other.
+      passing.input = std::lower_bound(mine.inputs.begin(), mine.inputs.end(), passing.input) -
+                      mine.inputs.begin();
+    }
   }
   mine.edges = layer.has_weights() ? mine.packed.nnz() : 0;
+  reuse = std::move(read.rows);
   return mine;
 }
 
@@ -112,6 +215,23 @@ void read_scaling(const io::NetworkReader& reader, ShardedNetwork& network) {
 
 }  // namespace
 
+void compute_rows(const ShardLayer& layer, const float* in, float* out, Range rows,
+                  std::uint32_t* nonzero) {
+  kernels::spmm(layer.packed, in, out, rows.begin, rows.end, nonzero);
+  for (const Passing& passing : layer.passing) {
+    const std::int64_t begin = std::max(rows.begin, passing.row);
+    const std::int64_t end = std::min(rows.end, passing.row + passing.count);
+    for (std::int64_t row = begin; row < end; ++row) {
+      const float* from = in + (passing.input + row - passing.row) * kernels::kPanelWidth;
+      float* to = out + row * kernels::kPanelWidth;
+      for (int column = 0; column < kernels::kPanelWidth; ++column) {
+        to[column] = from[column];
+        nonzero[column] |= from[column] != 0 ? 1U : 0U;
+      }
+    }
+  }
+}
+
 ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
                              const io::NetworkReader& reader, PhaseTimes& times,
                              const std::function<void()>& before_layer) {
@@ -122,12 +242,13 @@ ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
   network.softmax =
       reader.network().layers.back().epilogue.activation == kernels::Activation::kSoftmax;
   locally(world, "reading the network", [&] {
+    const auto boundaries = plan_boundaries(reader.network());
     Progress progress("reading and packing", layers, "layers");
     read_scaling(reader, network);
     CsrRows rows;
     for (std::int64_t id = 0; id < layers; ++id) {
       before_layer();
-      network.layers.push_back(read_layer(grid, reader, id, rows, times));
+      network.layers.push_back(read_layer(grid, reader, id, boundaries, times, rows));
       progress.done(id + 1);
       note_progress();
     }

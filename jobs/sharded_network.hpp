@@ -19,9 +19,19 @@ struct Halo {
   Range receive;                    // positions in my `inputs` that the other owns
 };
 
+// Values that a layer lets pass, for later ones (see boundaries.hpp).
+struct Passing {
+  std::int64_t row;    // local row behind the layer that takes the first one; packed as empty rows
+  std::int64_t input;  // local input that it stands at
+  std::int64_t count;
+};
+
+// The rows of a layer are the values behind it: its outputs, and of networks with skip connections
+// also what is passing.
 struct ShardLayer {
   kernels::PackedLayer packed;
   std::int64_t edges = 0;             // multiply-adds of a sample: none for pooling and flatten
+  std::vector<Passing> passing;       // ascending rows
   Range rows;                         // global rows of this shard
   std::vector<std::int64_t> bounds;   // rows of all shards: row_shards + 1
   std::vector<std::uint32_t> inputs;  // global inputs in local order; empty: all, in order
@@ -42,11 +52,17 @@ struct ShardedNetwork {
   }
 };
 
+// What the shard's rows [begin, end) of a layer are for one panel of inputs.
+//   shapes   in (local inputs x kPanelWidth), out (rows x kPanelWidth), nonzero (kPanelWidth), each
+//            or-ed with the bits of what is not zero
+void compute_rows(const ShardLayer& layer, const float* in, float* out, Range rows,
+                  std::uint32_t* nonzero);
+
 // Reads this rank's rows of every layer, packs them, and agrees on the halos with its group.
 // With one shard local inputs are the global ones and nothing is exchanged.
 // `before_layer` is called before each layer is read, and may throw.
 //   where    collective over `world`, whose ranks form `grid`
-//   throws   SharedError: what NetworkReader throws; kBadData if the layers are no chain
+//   throws   SharedError: what NetworkReader throws; kBadData if a layer reads a later one
 //   cost     every weight is read once a group; peak memory is the packed rows plus one layer's
 ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
                              const io::NetworkReader& reader, PhaseTimes& times,

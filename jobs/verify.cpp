@@ -50,6 +50,25 @@ Range own_part(const Comm& world, std::int64_t count) {
   return split_evenly(count, world.ranks(), world.rank());
 }
 
+// This rank's share of a layer's weights; of CSC by columns, so that all of it is read once.
+//   returns  memory that the next layer may use
+kernels::CsrRows verify_weights(const io::NetworkReader& reader, std::int64_t layer, Range mine,
+                                kernels::CsrRows reuse) {
+  const io::MatrixInfo& weight = reader.network().layers[static_cast<std::size_t>(layer)].weight;
+  const bool columns = weight.format == io::MatrixFormat::kCsc;
+  read_in_pieces(
+      mine,
+      [&](std::int64_t line) {
+        return columns ? io::nnz_before_column(reader.data(), weight, line)
+                       : reader.nnz_before(layer, line);
+      },
+      [&](Range piece) {
+        reuse = columns ? io::read_columns(reader.data(), weight, piece, std::move(reuse))
+                        : reader.read_rows(layer, piece, std::move(reuse));
+      });
+  return reuse;
+}
+
 std::string verify_network(const Context& context, const io::Catalog& catalog) {
   const Comm& world = context.world;
   const auto reader =
@@ -59,14 +78,14 @@ std::string verify_network(const Context& context, const io::Catalog& catalog) {
   Progress progress("verifying", layers, "layers");
   kernels::CsrRows rows_read;  // memory that all pieces share
   for (std::int64_t layer = 0; layer < layers; ++layer) {
-    const auto rows = network.layers[static_cast<std::size_t>(layer)].weight.rows;
+    const io::MatrixInfo& weight = network.layers[static_cast<std::size_t>(layer)].weight;
+    const bool columns = weight.format == io::MatrixFormat::kCsc;
     locally(world, text("verifying layer ", layer), [&] {
-      read_in_pieces(
-          own_part(world, rows), [&](std::int64_t row) { return reader.nnz_before(layer, row); },
-          [&](Range piece) {
-            rows_read = reader.read_rows(layer, piece, std::move(rows_read));
-            reader.read_bias(layer, piece);
-          });
+      rows_read =
+          verify_weights(reader, layer, own_part(world, columns ? weight.cols : weight.rows),
+                         std::move(rows_read));
+      read_in_pieces(own_part(world, weight.rows),
+                     [&](Range piece) { reader.read_bias(layer, piece); });
     });
     progress.done(layer + 1);
   }

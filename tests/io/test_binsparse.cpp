@@ -179,8 +179,10 @@ BOOST_AUTO_TEST_CASE(refuses_what_it_does_not_serve) {
                 "/m: structure \"symmetric_lower\" is not supported, store the general matrix");
   check_refused(changed(csr(), "fill", true), parts,
                 "/m: has a fill value; what is not stored must be zero");
-  check_refused(changed(csr(), "format", "CSC"), parts,
-                "/m: format \"CSC\" is not supported, CSR, COO, DMAT or DVEC would be right");
+  check_refused(
+      changed(csr(), "format", "DCSR"), parts,
+      "/m: format \"DCSR\" is not supported; CSR, CSC, COO, CVEC, DMAT, DVEC or that of blocks "
+      "would be right");
   check_refused(changed(csr(), "format", 3), parts,
                 "/m: the descriptor has no text key format, nor that of filters");
   check_refused(changed(csr(), "data_types", {{"values", "complex[float32]"}}), parts,

@@ -59,10 +59,18 @@ CsrRows random_rows(std::uint64_t seed, std::int64_t rows, std::int64_t cols, do
   return csr;
 }
 
+// `sources`: the layers that it reads; without them the one before.
 void add_layer(Case& made, std::int64_t outputs, double density, const kernels::Epilogue& epilogue,
-               bool iso) {
+               bool iso, std::vector<std::int64_t> sources = {}) {
   const auto id = std::ssize(made.weights);
-  const std::int64_t inputs = id == 0 ? made.features.cols : made.network.layers.back().outputs();
+  if (sources.empty()) {
+    sources = {id - 1};
+  }
+  std::int64_t inputs = 0;
+  for (const std::int64_t source : sources) {
+    inputs += source < 0 ? made.features.cols
+                         : made.network.layers[static_cast<std::size_t>(source)].outputs();
+  }
   made.weights.push_back(
       random_rows(static_cast<std::uint64_t>(100 + id), outputs, inputs, density, iso));
   RandomStream random(7, 1, static_cast<std::uint64_t>(id));
@@ -81,7 +89,7 @@ void add_layer(Case& made, std::int64_t outputs, double density, const kernels::
                   iso};
   layer.bias = io::BiasKind::kFull;
   layer.epilogue = epilogue;
-  layer.inputs = {id - 1};
+  layer.inputs = sources;
   made.network.layers.push_back(layer);
 }
 
@@ -224,7 +232,13 @@ std::vector<double> expected_outputs(const Case& made) {
           at(made.input_shift, feature, 0);
     }
   }
+  std::vector<std::vector<float>> all = {panel};  // the input, then the layers' outputs
   for (std::size_t id = 0; id < made.weights.size(); ++id) {
+    panel.clear();
+    for (const std::int64_t source : made.network.layers[id].inputs) {
+      const std::vector<float>& part = all[static_cast<std::size_t>(source + 1)];
+      panel.insert(panel.end(), part.begin(), part.end());
+    }
     kernels::Epilogue epilogue = made.network.layers[id].epilogue;
     if (epilogue.activation == Activation::kSoftmax) {
       epilogue.activation = Activation::kIdentity;
@@ -233,8 +247,9 @@ std::vector<double> expected_outputs(const Case& made) {
         made.network.layers[id].kind == io::LayerKind::kConnections
             ? kernels::reference::spmm(made.weights[id], made.biases[id], epilogue, panel, samples)
             : window_outputs(made, id, panel);
-    panel.assign(out.begin(), out.end());
+    all.emplace_back(out.begin(), out.end());
   }
+  panel = all.back();
   const std::size_t outputs = static_cast<std::size_t>(made.network.outputs());
   std::vector<double> result;
   for (std::size_t sample = 0; sample < static_cast<std::size_t>(samples); ++sample) {
@@ -362,6 +377,62 @@ BOOST_AUTO_TEST_CASE(every_activation_in_a_row) {
     outputs -= 3;
   }
   check_on_all_grids(made, "activations", "1GiB");
+}
+
+// Layers that read others than the one before: the input again, one twice, in any order, and one
+// that nobody reads.
+BOOST_AUTO_TEST_CASE(skip_connections) {
+  Case made;
+  made.features = random_rows(5, 700, 24, 0.3, false);
+  made.input_scale.assign(24, 0.5F);
+  made.input_shift.assign(24, 0.125F);
+  made.network.scaling.input_scale = made.network.scaling.input_shift = true;
+  add_layer(made, 40, 0.3, epilogue_of(Activation::kRelu), false);
+  add_layer(made, 30, 0.3, epilogue_of(Activation::kTanh), false, {-1, 0});
+  add_layer(made, 7, 0.5, epilogue_of(Activation::kIdentity), false, {0});
+  add_layer(made, 20, 0.2, epilogue_of(Activation::kSigmoid), true, {1, 0, 1});
+  add_layer(made, 25, 0.3, epilogue_of(Activation::kGelu), false, {0, 3});
+  add_layer(made, 11, 0.3, epilogue_of(Activation::kSoftmax), false, {4, -1, 1});
+  check_on_all_grids(made, "skips", "1GiB");
+  check_on_all_grids(made, "skips-waves", "98MiB");
+}
+
+BOOST_AUTO_TEST_CASE(samples_that_die_beside_skip_connections) {
+  Case made;
+  made.features = random_rows(6, 2000, 64, 0.05, false);
+  const kernels::Epilogue relu = epilogue_of(Activation::kRelu, true);
+  for (int layer = 0; layer < 6; ++layer) {
+    const bool skips = layer == 3 || layer == 5;
+    add_layer(
+        made, 48, 0.1, relu, true,
+        skips ? std::vector<std::int64_t>{layer - 1, layer - 3} : std::vector<std::int64_t>{});
+    std::fill(made.biases.back().begin(), made.biases.back().end(), -0.2F);
+  }
+  const std::vector<double> expected = expected_outputs(made);
+  std::int64_t dead = 0;
+  for (std::size_t sample = 0; sample < 2000; ++sample) {
+    dead += std::all_of(expected.begin() + static_cast<std::int64_t>(sample) * 48,
+                        expected.begin() + static_cast<std::int64_t>(sample + 1) * 48,
+                        [](double value) { return value == 0; })
+                ? 1
+                : 0;
+  }
+  BOOST_TEST(dead > 100);
+  BOOST_TEST(dead < 1900);
+  check_on_all_grids(made, "dying-skips", "1GiB");
+  check_on_all_grids(made, "dying-skips-waves", "98MiB");
+}
+
+BOOST_AUTO_TEST_CASE(recurrent_connections_are_refused) {
+  Case made;
+  made.features = random_rows(8, 5, 12, 0.5, false);
+  for (int layer = 0; layer < 3; ++layer) {
+    add_layer(made, 12, 0.5, epilogue_of(Activation::kTanh), false);
+  }
+  made.network.layers[1].inputs = {2};
+  write_case(made, "recurrent-net.h5", "recurrent-batch.h5");
+  BOOST_TEST((run({"infer", "recurrent-net.h5", "recurrent-batch.h5", "-o", "recurrent.h5",
+                   "--quiet"}) == ExitStatus::kBadData));
 }
 
 BOOST_AUTO_TEST_CASE(softmax_and_scaling) {
