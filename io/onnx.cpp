@@ -16,6 +16,9 @@ using kernels::Activation;
 using onnx::NodeProto;
 using Integers = std::vector<std::int64_t>;
 
+constexpr std::int64_t kMostTaps = 65535;                // of kernel, strides, padding, dilation
+constexpr std::int64_t kMostNeurons = INT64_C(1) << 32;  // of an image
+
 // A node's attributes, with what ONNX says where they are absent.
 class NodeAttributes {
  public:
@@ -402,9 +405,128 @@ class Chain {
     return width;
   }
 
-  void take_conv() { refuse("slides windows, which is not imported yet"); }
-  void take_pool(const std::string&) { take_conv(); }
-  void flatten() { shape_ = {width()}; }
+  // The window of the node at hand over the image that has come; kernel as given.
+  kernels::Window window(const Integers& kernel) const {
+    if (shape_.size() != 3 || std::count(shape_.begin(), shape_.end(), 0) > 0) {
+      refuse(
+          "needs an image of known channels, height and width; the model's input must tell them");
+    }
+    const NodeAttributes attributes(*node_);
+    const Integers strides = attributes.integers("strides", {1, 1});
+    const Integers dilations = attributes.integers("dilations", {1, 1});
+    Integers pads = attributes.integers("pads", {0, 0, 0, 0});
+    if (kernel.size() != 2 || strides.size() != 2 || dilations.size() != 2 || pads.size() != 4) {
+      refuse("is not two-dimensional");
+    }
+    kernels::Window window;
+    window.channels = window.out_channels = shape_[0];
+    for (std::size_t d = 0; d < 2; ++d) {
+      kernels::WindowAxis& axis = d == 0 ? window.y : window.x;
+      axis.inputs = shape_[d + 1];
+      axis.kernel = kernel[d];
+      axis.stride = strides[d];
+      axis.dilation = dilations[d];
+      axis.pad_begin = pads[d];
+      axis.pad_end = pads[d + 2];
+      const bool sane = axis.inputs >= 1 && axis.inputs <= kMostNeurons && axis.kernel >= 1 &&
+                        axis.kernel <= kMostTaps && axis.stride >= 1 && axis.stride <= kMostTaps &&
+                        axis.dilation >= 1 && axis.dilation <= kMostTaps && axis.pad_begin >= 0 &&
+                        axis.pad_begin <= kMostTaps && axis.pad_end >= 0 &&
+                        axis.pad_end <= kMostTaps;
+      if (!sane) {
+        refuse(text("has numbers that cannot be, or are above ", kMostTaps));
+      }
+      pad_automatically(attributes.word("auto_pad", "NOTSET"), axis);
+      if (!axis.fits()) {
+        refuse("has a window larger than its padded image");
+      }
+    }
+    return window;
+  }
+
+  void pad_automatically(const std::string& how, kernels::WindowAxis& axis) const {
+    if (how == "NOTSET") {
+      return;
+    }
+    axis.pad_begin = axis.pad_end = 0;
+    if (how == "VALID") {
+      return;
+    }
+    if (how != "SAME_UPPER" && how != "SAME_LOWER") {
+      refuse(text("has auto_pad ", quoted(how)));
+    }
+    const std::int64_t outputs = (axis.inputs + axis.stride - 1) / axis.stride;
+    const std::int64_t missing =
+        std::max<std::int64_t>((outputs - 1) * axis.stride + axis.extent() - axis.inputs, 0);
+    axis.pad_begin = how == "SAME_UPPER" ? missing / 2 : missing - missing / 2;
+    axis.pad_end = missing - axis.pad_begin;
+  }
+
+  // Puts the window into a layer; what comes out is its image.
+  Draft& add_window(LayerKind kind, const kernels::Window& window) {
+    Draft& draft = add_layer();
+    draft.made.layer.kind = kind;
+    draft.made.layer.window = window;
+    shape_ = {window.out_channels, window.y.outputs(), window.x.outputs()};
+    return draft;
+  }
+
+  void take_conv() {
+    const Integers filters = model_.shape(constant(1));
+    if (filters.size() != 4) {
+      refuse(text("has weights of ", filters.size(), " dimensions, right is 4"));
+    }
+    const Integers kernel = {filters[2], filters[3]};
+    if (attributes().integers("kernel_shape", kernel) != kernel) {
+      refuse("has a kernel_shape that is not that of its weights");
+    }
+    kernels::Window sliding = window(kernel);
+    sliding.groups = attributes().integer("group", 1);
+    sliding.out_channels = filters[0];
+    const bool dealt = sliding.groups >= 1 && sliding.channels % sliding.groups == 0 &&
+                       sliding.out_channels >= 1 && sliding.out_channels % sliding.groups == 0 &&
+                       sliding.group_channels() == filters[1];
+    if (!dealt) {
+      refuse(text("its filters are for ", filters[1], " channels in each of ", sliding.groups,
+                  " groups, but the image has ", sliding.channels, " channels"));
+    }
+    auto weight = model_.matrix(constant(1));
+    weight->dense = true;
+    set_weight(add_window(LayerKind::kConvolution, sliding), std::move(weight));
+    if (has_input(2)) {
+      add_bias(model_.floats(constant(2)));
+    }
+  }
+
+  void take_pool(const std::string& op) {
+    const NodeAttributes attributes(*node_);
+    if (attributes.integer("ceil_mode", 0) != 0 || attributes.integer("storage_order", 0) != 0) {
+      refuse("rounds sizes up (ceil_mode), or stores columns first");
+    }
+    const bool global = op == "GlobalAveragePool";
+    kernels::Window sliding =
+        window(global && shape_.size() == 3 ? Integers{shape_[1], shape_[2]}
+                                            : attributes.integers("kernel_shape", {}));
+    sliding.groups = sliding.channels;
+    sliding.count_padding = attributes.integer("count_include_pad", 0) != 0;
+    add_window(op == "MaxPool" ? LayerKind::kMaxPool : LayerKind::kAveragePool, sliding);
+  }
+
+  // Images become vectors; before the first layer they are that already.
+  void flatten() {
+    if (shape_.size() == 3 && !drafts_.empty()) {
+      add_window(LayerKind::kFlatten, one_tap());
+    }
+    shape_ = {width()};
+  }
+  // A flat layer takes each neuron by itself.
+  kernels::Window one_tap() const {
+    kernels::Window window;
+    window.channels = window.out_channels = window.groups = shape_[0];
+    window.y.inputs = shape_[1];
+    window.x.inputs = shape_[2];
+    return window;
+  }
 
   OnnxModel model_;
   std::string path_;

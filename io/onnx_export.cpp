@@ -223,11 +223,91 @@ class Exporter {
     add_bias(node, layer);
   }
 
-  Integers input_shape() const { return {network_.inputs()}; }
-  Integers output_shape() const { return {network_.outputs()}; }
+  static bool is_image(const Layer& layer) {
+    return layer.kind != LayerKind::kConnections && layer.kind != LayerKind::kFlatten;
+  }
+  Integers input_shape() const {
+    const Layer& first = network_.layers.front();
+    return first.kind == LayerKind::kConnections
+               ? Integers{network_.inputs()}
+               : Integers{first.window.channels, first.window.y.inputs, first.window.x.inputs};
+  }
+  Integers output_shape() const {
+    const Layer& last = network_.layers.back();
+    return is_image(last) ? Integers{last.window.out_channels, last.window.y.outputs(),
+                                     last.window.x.outputs()}
+                          : Integers{network_.outputs()};
+  }
+
   void add_layer(std::int64_t layer) {
-    add_linear(layer);
+    const Layer& of = network_.layers[static_cast<std::size_t>(layer)];
+    const bool after_image = layer == 0
+                                 ? of.kind == LayerKind::kFlatten
+                                 : is_image(network_.layers[static_cast<std::size_t>(layer) - 1]);
+    if (!is_image(of) && after_image) {
+      add_node("Flatten", layer);
+    }
+    if (is_image(of) && layer > 0 && !after_image) {
+      add_image_shape(layer);
+    }
+    switch (of.kind) {
+      case LayerKind::kConnections:
+        add_linear(layer);
+        break;
+      case LayerKind::kConvolution:
+        add_convolution(layer);
+        break;
+      case LayerKind::kMaxPool:
+      case LayerKind::kAveragePool:
+        add_pooling(layer);
+        break;
+      case LayerKind::kFlatten:
+        break;
+    }
     add_epilogue(layer);
+  }
+
+  // Vectors become images.
+  void add_image_shape(std::int64_t layer) {
+    const kernels::Window& window = network_.layers[static_cast<std::size_t>(layer)].window;
+    onnx::NodeProto& node = add_node("Reshape", layer);
+    onnx::TensorProto& shape = add_tensor(node, text("layer", layer, "_shape"), {4});
+    shape.set_data_type(onnx::TensorProto::INT64);
+    const std::int64_t lengths[4] = {-1, window.channels, window.y.inputs, window.x.inputs};
+    shape.set_raw_data(lengths, sizeof(lengths));
+  }
+
+  static void set_window(onnx::NodeProto& node, const kernels::Window& window) {
+    set_integers(node, "kernel_shape", {window.y.kernel, window.x.kernel});
+    set_integers(node, "strides", {window.y.stride, window.x.stride});
+    set_integers(node, "pads",
+                 {window.y.pad_begin, window.x.pad_begin, window.y.pad_end, window.x.pad_end});
+  }
+
+  void add_convolution(std::int64_t layer) {
+    const kernels::Window& window = network_.layers[static_cast<std::size_t>(layer)].window;
+    onnx::NodeProto& node = add_node("Conv", layer);
+    set_window(node, window);
+    set_integers(node, "dilations", {window.y.dilation, window.x.dilation});
+    set_integer(node, "group", window.groups);
+    add_weights(node, layer,
+                {window.out_channels, window.group_channels(), window.y.kernel, window.x.kernel});
+    add_bias(node, layer);
+  }
+
+  void add_pooling(std::int64_t layer) {
+    const Layer& of = network_.layers[static_cast<std::size_t>(layer)];
+    const bool average = of.kind == LayerKind::kAveragePool;
+    if (average && (of.window.y.dilation != 1 || of.window.x.dilation != 1)) {
+      refuse(layer, "averages over a dilated window");
+    }
+    onnx::NodeProto& node = add_node(average ? "AveragePool" : "MaxPool", layer);
+    set_window(node, of.window);
+    if (average) {
+      set_integer(node, "count_include_pad", of.window.count_padding ? 1 : 0);
+    } else {
+      set_integers(node, "dilations", {of.window.y.dilation, of.window.x.dilation});
+    }
   }
 
   const NetworkReader& reader_;

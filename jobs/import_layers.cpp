@@ -7,23 +7,39 @@
 namespace espalier::jobs {
 namespace {
 
-io::Network describe_network(const std::vector<LayerInput>& layers, const MatrixIntake& intake) {
+using Places = std::vector<std::size_t>;  // of layers among the matrices; of those without: any
+
+io::Network describe_network(const std::vector<LayerInput>& layers, const MatrixIntake& intake,
+                             const Places& places) {
   io::Network network;
   for (std::size_t id = 0; id < layers.size(); ++id) {
-    const io::MatrixSource& source = *layers[id].weight;
     io::Layer layer = layers[id].layer;
-    layer.weight.rows = source.rows;
-    layer.weight.cols = source.cols;
-    if (source.dense) {
-      layer.weight.format = io::MatrixFormat::kDmat;
-      layer.weight.stored = source.rows * source.cols;
-    } else {
-      layer.weight.stored = intake.info(id).nnz;
-      layer.weight.iso = intake.info(id).iso.has_value();
+    if (layers[id].weight != nullptr) {
+      const io::MatrixSource& source = *layers[id].weight;
+      const MatrixIntake::Info& info = intake.info(places[id]);
+      layer.weight.rows = source.rows;
+      layer.weight.cols = source.cols;
+      layer.weight.format = source.dense ? io::MatrixFormat::kDmat : layer.weight.format;
+      layer.weight.stored = source.dense ? source.rows * source.cols : info.nnz;
+      layer.weight.iso = !source.dense && info.iso.has_value();
     }
     network.layers.push_back(layer);
   }
   return network;
+}
+
+bool is_connected(const LayerInput& input) {
+  return input.layer.kind == io::LayerKind::kConnections;
+}
+std::int64_t width_of(const LayerInput& input) {
+  return is_connected(input) ? input.weight->cols : input.layer.window.inputs();
+}
+std::int64_t outputs_of(const LayerInput& input) {
+  return is_connected(input) ? input.weight->rows : input.layer.window.outputs();
+}
+std::string name_of(const LayerInput& input) {
+  return text(input.weight != nullptr ? input.weight->name : input.layer.name, " (",
+              outputs_of(input), " x ", width_of(input), ")");
 }
 
 }  // namespace
@@ -33,21 +49,14 @@ void check_widths(const std::vector<LayerInput>& layers) {
     std::int64_t width = 0;
     std::string from;
     for (const std::int64_t input : layers[id].layer.inputs) {
-      if (input == io::kNetworkInput) {
-        width += layers[0].weight->cols;
-        from += from.empty() ? "the input" : " and the input";
-        continue;
-      }
-      const io::MatrixSource& before = *layers.at(static_cast<std::size_t>(input)).weight;
-      width += before.rows;
-      from += text(from.empty() ? "" : " and ", before.name, " (", before.rows, " x ", before.cols,
-                   ")");
+      const bool outside = input == io::kNetworkInput;
+      const LayerInput& before = layers.at(outside ? 0 : static_cast<std::size_t>(input));
+      width += outside ? width_of(before) : outputs_of(before);
+      from += text(from.empty() ? "" : " and ", outside ? "the input" : name_of(before));
     }
-    const io::MatrixSource& weight = *layers[id].weight;
-    if (width != weight.cols) {
+    if (width != width_of(layers[id])) {
       throw Error(ExitStatus::kBadData,
-                  text(weight.name, " is ", weight.rows, " x ", weight.cols, ", but ", from,
-                       " before it brings ", width,
+                  text(name_of(layers[id]), " does not fit: ", from, " before it brings ", width,
                        " values; right are outputs x inputs (--transpose turns all matrices)"));
     }
   }
@@ -59,17 +68,25 @@ void write_layers(Context& context, const OutputPlan& plan, std::vector<LayerInp
   const double start = now_seconds();
   locally(world, "joining layers", [&] { check_widths(layers); });
   MatrixIntake intake(context, plan.path);
-  for (const LayerInput& input : layers) {
-    intake.add(*input.weight);
+  Places places(layers.size());
+  std::size_t matrices = 0;
+  for (std::size_t id = 0; id < layers.size(); ++id) {
+    if (layers[id].weight != nullptr) {
+      places[id] = matrices++;
+      intake.add(*layers[id].weight);
+    }
   }
   intake.join();
 
-  io::NetworkWriter writer(world, plan.path, describe_network(layers, intake), plan.provenance,
-                           context.output_options());
+  io::NetworkWriter writer(world, plan.path, describe_network(layers, intake, places),
+                           plan.provenance, context.output_options());
   Progress progress("writing", std::ssize(layers), "layers");
   std::int64_t nnz = 0, rows = 0;
   for (std::size_t id = 0; id < layers.size(); ++id) {
-    const Rounds& rounds = intake.info(id).rounds;
+    if (layers[id].weight == nullptr) {
+      continue;
+    }
+    const Rounds& rounds = intake.info(places[id]).rounds;
     for (std::int64_t round = 0; round < rounds.rounds(); ++round) {
       std::vector<float> bias;
       const kernels::CsrRows piece = locally(world, "reading weights", [&] {
@@ -77,7 +94,7 @@ void write_layers(Context& context, const OutputPlan& plan, std::vector<LayerInp
         if (layers[id].layer.bias == io::BiasKind::kFull) {
           bias = layers[id].read_bias(rounds.range(round, world.rank()));
         }
-        return intake.read(id, round);
+        return intake.read(places[id], round);
       });
       nnz += piece.nnz();
       const PhaseTimer timer(context.times, Phase::kWrite);

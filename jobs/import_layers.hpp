@@ -16,7 +16,9 @@ struct LayerInput {
   // one becomes DMAT), what else concerns the weight is found out. `bias` says what read_bias
   // brings: kNone or kFull.
   io::Layer layer;
-  const io::MatrixSource* weight = nullptr;  // outputs x inputs; borrowed
+  // Outputs x inputs; of a convolution output channels x (input channels of a group, y, x). None of
+  // pooling and flatten. Borrowed.
+  const io::MatrixSource* weight = nullptr;
   // The biases of some rows. Local, throws Error.
   std::function<std::vector<float>(Range rows)> read_bias;
 };

@@ -203,6 +203,102 @@ class OnnxTest(ProgramTest):
         refuses([node("MatMul", ["x", "w"], ["a"]), node("Softmax", ["a"], ["b"]),
                  node("MatMul", ["b", "w"], ["y"])], "Softmax")
 
+    def lenet(self):
+        """A LeNet-like model and what NumPy says it computes."""
+        k1, c1 = self.normal(6, 1, 5, 5), self.normal(6)
+        k2, c2 = self.normal(8, 3, 3, 3), self.normal(8)
+        scale, shift, mean = self.normal(8), self.normal(8), self.normal(8)
+        var = self.random.random(8).astype("f4") + 0.5
+        w, b = self.normal(10, 8 * 3 * 3), self.normal(10)
+        node = helper.make_node
+        nodes = [
+            node("Conv", ["x", "k1", "c1"], ["a"], pads=[2, 2, 2, 2], kernel_shape=[5, 5]),
+            node("Relu", ["a"], ["b"]),
+            node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2], strides=[2, 2]),
+            node("Conv", ["c", "k2"], ["d"], group=2, strides=[2, 2], dilations=[1, 1],
+                 auto_pad="SAME_UPPER"),
+            node("Add", ["d", "c2"], ["e"]),
+            node("BatchNormalization", ["e", "scale", "shift", "mean", "var"], ["f"]),
+            node("Relu", ["f"], ["g"]),
+            node("AveragePool", ["g"], ["h"], kernel_shape=[2, 2], strides=[1, 1]),
+            node("Flatten", ["h"], ["i"]),
+            node("Gemm", ["i", "w", "bias"], ["y"], transB=1)]
+        arrays = dict(k1=k1, c1=c1, k2=k2, c2=c2.reshape(1, 8, 1, 1), scale=scale, shift=shift,
+                      mean=mean, var=var, w=w, bias=b)
+        model = make_model(nodes, [numpy_helper.from_array(array, name)
+                                   for name, array in arrays.items()],
+                           [value("x", 1, 16, 16)], [value("y", 10)])
+        return model
+
+    def convolve(self, x, k, b, stride, pads, groups):
+        x = numpy.pad(x, ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])))
+        parts = []
+        for part, filters in zip(numpy.split(x, groups, 1), numpy.split(k, groups)):
+            windows = numpy.lib.stride_tricks.sliding_window_view(part, filters.shape[2:], (2, 3))
+            windows = windows[:, :, ::stride, ::stride]
+            parts.append(numpy.einsum("ncyxij,ocij->noyx", windows, filters))
+        return numpy.concatenate(parts, 1) + (0 if b is None else b.reshape(1, -1, 1, 1))
+
+    def pool(self, x, size, stride, how):
+        windows = numpy.lib.stride_tricks.sliding_window_view(x, (size, size), (2, 3))
+        return how(windows[:, :, ::stride, ::stride], axis=(4, 5))
+
+    def compute(self, model, x):
+        """Runs the nodes of a model in double, written from ONNX's definitions of them."""
+        values = {t.name: numpy_helper.to_array(t).astype("f8") for t in model.graph.initializer}
+        values[model.graph.input[0].name] = x.astype("f8")
+        for node in model.graph.node:
+            given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            ins = [values[name] if name else None for name in node.input]
+            if node.op_type == "Conv":
+                pads = list(given.get("pads", [0, 0, 0, 0]))
+                stride = given.get("strides", [1, 1])[0]
+                if given.get("auto_pad", b"NOTSET") == b"SAME_UPPER":
+                    missing = max((-(-ins[0].shape[2] // stride) - 1) * stride + ins[1].shape[2] -
+                                  ins[0].shape[2], 0)
+                    pads = [missing // 2] * 2 + [missing - missing // 2] * 2
+                out = self.convolve(ins[0], ins[1], ins[2] if len(ins) > 2 else None, stride, pads,
+                                    given.get("group", 1))
+            elif node.op_type == "BatchNormalization":
+                scale, shift, mean, var = (v.reshape(1, -1, 1, 1) for v in ins[1:])
+                out = (ins[0] - mean) / numpy.sqrt(var + given.get("epsilon", 1e-5)) * scale + shift
+            elif node.op_type in ("MaxPool", "AveragePool"):
+                out = self.pool(ins[0], given["kernel_shape"][0], given["strides"][0],
+                                numpy.max if node.op_type == "MaxPool" else numpy.mean)
+            elif node.op_type == "Gemm":
+                out = ins[0] @ ins[1].T + ins[2]
+            else:
+                out = {"Relu": lambda: numpy.maximum(ins[0], 0), "Add": lambda: ins[0] + ins[1],
+                       "Flatten": lambda: ins[0].reshape(len(ins[0]), -1)}[node.op_type]()
+            values[node.output[0]] = out
+        return values[model.graph.output[0].name]
+
+    def test_convolution_model_there_and_back(self):
+        model = self.lenet()
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, "m.onnx")
+        net = self.imported()
+        x = self.normal(7, 1, 16, 16)
+        right = self.compute(model, x)
+        self.assertGreater(numpy.abs(right).max(), 1)
+        numpy.testing.assert_allclose(self.outputs(net, x), right, rtol=1e-3, atol=1e-3)
+        self.espalier("prune", net, "--method", "magnitude", "--sparsity", 0.7, "-o", "pruned.h5")
+        for ranks in RANKS:
+            self.espalier("export", "pruned.h5", "--to", "onnx", "-o", f"{ranks}.onnx",
+                          ranks=ranks)
+        self.assertEqual(content("1.onnx"), content("3.onnx"))
+        exported = onnx.load("1.onnx")
+        onnx.checker.check_model(exported, full_check=True)
+        weights = [numpy_helper.to_array(t) for t in exported.graph.initializer
+                   if t.name.endswith("weight")]
+        zeros = sum(numpy.count_nonzero(w == 0) for w in weights)
+        self.assertGreater(zeros / sum(w.size for w in weights), 0.65)
+        pruned = self.compute(exported, x)
+        self.assertGreater(numpy.abs(pruned - right).max(), 1e-2)
+        numpy.testing.assert_allclose(self.outputs("pruned.h5", x), pruned, rtol=1e-3, atol=1e-3)
+        back = self.imported("1.onnx", "back.h5")
+        numpy.testing.assert_array_equal(self.outputs(back, x), self.outputs("pruned.h5", x))
+
 
 if __name__ == "__main__":
     main()
