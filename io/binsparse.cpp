@@ -82,7 +82,7 @@ class Parser {
     const auto& spelled = attribute->get_ref<const std::string&>();
     json root = parse_json(spelled);
     require(root.is_object(), "the attribute ", own ? kEspalier : kBinsparse,
-            " is no JSON object: ", quoted(spelled));
+            " is no JSON object: ", in_quotes(spelled));
     return own ? json{{"espalier", std::move(root)}} : root;
   }
 
@@ -131,7 +131,7 @@ class Parser {
         return value;
       }
     }
-    complain("format ", quoted(spelled),
+    complain("format ", in_quotes(spelled),
              " is not supported; CSR, CSC, COO, CVEC, DMAT, DVEC or that of blocks would be right");
   }
 

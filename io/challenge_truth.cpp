@@ -26,11 +26,11 @@ std::int64_t parse_id(std::string_view line, std::int64_t samples) {
   const auto [end, error] = std::from_chars(line.data(), last, id);
   if (error == std::errc::invalid_argument || end != last || line.starts_with('-')) {
     throw Error(ExitStatus::kBadData,
-                text("found ", quoted(line), ", right is one sample id a line, 1..", samples));
+                text("found ", in_quotes(line), ", right is one sample id a line, 1..", samples));
   }
   if (error != std::errc() || id < 1 || id > samples) {
     throw Error(ExitStatus::kBadData,
-                text("sample id ", quoted(line), " is out of range, right is 1..", samples));
+                text("sample id ", in_quotes(line), " is out of range, right is 1..", samples));
   }
   return id - 1;
 }
@@ -67,7 +67,7 @@ std::vector<Category> parse_categories(const std::string& path, std::int64_t sam
   }
   if (!feeder.too_long().empty()) {
     throw Error(ExitStatus::kBadData,
-                at_line(path, number + 1) + text("found ", quoted(feeder.too_long()),
+                at_line(path, number + 1) + text("found ", in_quotes(feeder.too_long()),
                                                  ", right is one sample id a line, 1..", samples));
   }
   return found;

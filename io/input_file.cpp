@@ -59,7 +59,7 @@ void InputFile::will_read(std::int64_t position, std::int64_t bytes) const {
   }
 }
 
-std::string quoted(std::string_view found, std::size_t limit) {
+std::string in_quotes(std::string_view found, std::size_t limit) {
   static constexpr std::string_view kHex = "0123456789abcdef";
   std::string out = "\"";
   for (const char c : found.substr(0, limit)) {

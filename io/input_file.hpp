@@ -33,6 +33,6 @@ class InputFile {
 };
 
 // Up to `limit` characters of `found` in quotes, everything unprintable escaped: for messages.
-std::string quoted(std::string_view found, std::size_t limit = 40);
+std::string in_quotes(std::string_view found, std::size_t limit = 40);
 
 }  // namespace espalier::io

@@ -147,7 +147,7 @@ class MarketSource : public MatrixSource {
     const auto need = [&](bool right, const std::string& found, const std::string& expected) {
       if (!right) {
         lines.refuse(
-            text("found ", quoted(found.empty() ? banner : found), ", right is ", expected));
+            text("found ", in_quotes(found.empty() ? banner : found), ", right is ", expected));
       }
     };
     need(words[0] == "%%matrixmarket" && words[1] == "matrix", "",
@@ -176,7 +176,7 @@ class MarketSource : public MatrixSource {
       const auto height = whole(first), width = whole(next_word(rest));
       const auto count = array_ ? std::optional<std::int64_t>(0) : whole(next_word(rest));
       if (!height || !width || !count || *count < 0 || !next_word(rest).empty()) {
-        lines.refuse(text("found ", quoted(*line), ", right is rows, columns",
+        lines.refuse(text("found ", in_quotes(*line), ", right is rows, columns",
                           array_ ? "" : " and entries"));
       }
       rows = *height;
@@ -246,7 +246,7 @@ class MarketSource::Stream : public EntryStream {
  private:
   [[noreturn]] void refuse(std::string_view line) const {
     const std::string value = source_.pattern_ ? "" : " and a finite value";
-    lines_.refuse(text("found ", quoted(line), ", right is ",
+    lines_.refuse(text("found ", in_quotes(line), ", right is ",
                        source_.array_
                            ? "one finite value"
                            : text("row 1..", source_.rows, ", column 1..", source_.cols, value)));

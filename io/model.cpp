@@ -80,8 +80,8 @@ std::map<std::string, std::string> parse_index(const std::string& file,
   for (const auto& [name, value] : root["weight_map"].items()) {
     const std::string to = value.is_string() ? value.get<std::string>() : std::string();
     if (!to.ends_with(kSuffix) || to.find('/') != std::string::npos) {
-      complain(file, "weight_map: tensor ", io::quoted(name), " is in ",
-               io::quoted(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)),
+      complain(file, "weight_map: tensor ", io::in_quotes(name), " is in ",
+               io::in_quotes(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)),
                "; right is the name of a .safetensors file in the same folder");
     }
     files.emplace(name, to);
@@ -100,8 +100,8 @@ Found find_in_folder(const std::string& folder) {
   };
   const auto indices = take([](const auto& name) { return name.ends_with(kIndexSuffix); });
   if (indices.size() > 1) {
-    complain(folder, "holds ", indices.size(), " indices, ", io::quoted(indices[0]), " and ",
-             io::quoted(indices[1]), "; one would be right");
+    complain(folder, "holds ", indices.size(), " indices, ", io::in_quotes(indices[0]), " and ",
+             io::in_quotes(indices[1]), "; one would be right");
   }
   if (!indices.empty()) {
     found.index_name = indices[0];
@@ -165,7 +165,7 @@ void check_names(const Model& model, const Found& found) {
     for (const Tensor& tensor : file.header.tensors) {
       const auto [at, is_new] = where.emplace(tensor.name, file.name);
       if (!is_new) {
-        complain(file.path, "tensor ", io::quoted(tensor.name), " is also in ", at->second,
+        complain(file.path, "tensor ", io::in_quotes(tensor.name), " is also in ", at->second,
                  "; each stands in one file");
       }
     }
@@ -178,7 +178,7 @@ void check_names(const Model& model, const Found& found) {
   for (const auto& [tensor, file] : named) {
     const auto at = where.find(tensor);
     if (at == where.end() || at->second != file) {
-      complain(index, "tensor ", io::quoted(tensor), " should be in ", file,
+      complain(index, "tensor ", io::in_quotes(tensor), " should be in ", file,
                at == where.end() ? ", but is in no file" : ", but is in " + at->second);
     }
   }
@@ -186,7 +186,7 @@ void check_names(const Model& model, const Found& found) {
     const auto stranger = std::find_if(where.begin(), where.end(), [&](const auto& entry) {
       return !named.contains(entry.first);
     });
-    complain(index, "does not name tensor ", io::quoted(stranger->first), " of ", stranger->second);
+    complain(index, "does not name tensor ", io::in_quotes(stranger->first), " of ", stranger->second);
   }
 }
 

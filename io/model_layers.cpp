@@ -118,7 +118,7 @@ void ModelReader::refuse_not_finite(std::int64_t layer, Range elements) const {
         const std::int64_t position = at + static_cast<std::int64_t>(i);
         throw Error(
             ExitStatus::kBadData,
-            text(model_.files[place(layer).file].path, ": tensor ", io::quoted(weight.group),
+            text(model_.files[place(layer).file].path, ": tensor ", io::in_quotes(weight.group),
                  ", row ", position / weight.cols, ", column ", position % weight.cols,
                  ": the weight is ", part[i], "; a finite number (as float32) would be right"));
       }

@@ -43,7 +43,7 @@ std::string known_activations() {
 // An attribute's value for a message.
 std::string shown(const json& value) {
   if (value.is_string()) {
-    return io::quoted(value.get_ref<const std::string&>());
+    return io::in_quotes(value.get_ref<const std::string&>());
   }
   constexpr std::size_t kShown = 40;
   return value.is_null()
@@ -147,7 +147,7 @@ class LayerParser {
     kernels::Epilogue epilogue;
     const std::string name = text_attribute("activation", "identity");
     const auto activation = parse_activation(name);
-    require(activation.has_value(), "activation ", io::quoted(name), " is not known; known are ",
+    require(activation.has_value(), "activation ", io::in_quotes(name), " is not known; known are ",
             known_activations());
     require(*activation != Activation::kSoftmax || id_ == layers_ - 1,
             "its activation is softmax, which only the last layer (", layers_ - 1, ") may have");
@@ -159,7 +159,7 @@ class LayerParser {
       epilogue.clamp = *clamp;
     }
     const std::string mode = text_attribute("bias_mode", "always");
-    require(mode == "always" || mode == "nonzero", "bias_mode ", io::quoted(mode),
+    require(mode == "always" || mode == "nonzero", "bias_mode ", io::in_quotes(mode),
             " is not known; known are always, nonzero");
     epilogue.bias_where_nonzero = mode == "nonzero";
     return epilogue;
@@ -211,7 +211,7 @@ std::int64_t count_layers(const Catalog& catalog) {
       });
       throw Error(ExitStatus::kBadData,
                   stranger != names.end()
-                      ? text(catalog.file, ": /layers holds ", io::quoted(*stranger),
+                      ? text(catalog.file, ": /layers holds ", io::in_quotes(*stranger),
                              "; layers are named 000000, 000001, ...")
                       : text(catalog.file, ": there is no layer ", group_of_layer(id),
                              " among the ", layers, " in /layers"));

@@ -49,7 +49,7 @@ class Literal {
   Literal(std::string_view spelled, const std::string& name) : rest_(spelled), name_(name) {}
 
   [[noreturn]] void refuse(const std::string& expected) const {
-    throw Error(ExitStatus::kBadData, text(name_, ": found ", quoted(rest_),
+    throw Error(ExitStatus::kBadData, text(name_, ": found ", in_quotes(rest_),
                                            " in the header of the array, right is ", expected));
   }
   bool take(std::string_view word) {
@@ -122,7 +122,7 @@ class Literal {
 
 ElementType parse_dtype(const std::string& spelled, const std::string& name) {
   const auto refuse = [&] {
-    throw Error(ExitStatus::kBadData, text(name, ": its elements are ", quoted(spelled),
+    throw Error(ExitStatus::kBadData, text(name, ": its elements are ", in_quotes(spelled),
                                            ", right are numbers such as <f2, <f4, <f8, |u1, <i8"));
   };
   int bytes = 0;
@@ -182,7 +182,7 @@ void parse_header(std::string_view header, StoredArray& array) {
     literal.need(":");
     bool& seen = key == "descr" ? descr : key == "fortran_order" ? order : shape;
     if (seen || (key != "descr" && key != "fortran_order" && key != "shape")) {
-      literal.refuse(text("descr, fortran_order and shape, each once, instead of ", quoted(key)));
+      literal.refuse(text("descr, fortran_order and shape, each once, instead of ", in_quotes(key)));
     }
     seen = true;
     if (key == "descr") {
@@ -276,12 +276,12 @@ MatrixSources open_npz(const ZipArchive& archive, bool flatten) {
   for (const ZipArchive::Member& member : archive.members()) {
     if (!member.name.ends_with(kEnd)) {
       throw Error(ExitStatus::kBadData,
-                  text(archive.path(), ": its member ", quoted(member.name, 80),
+                  text(archive.path(), ": its member ", in_quotes(member.name, 80),
                        " is no .npy, which is all that an .npz holds"));
     }
     const std::string key = member.name.substr(0, member.name.size() - kEnd.size());
     sources.push_back(dense_source(
-        parse_npy(archive.open(member.name), text(archive.path(), ": ", quoted(key, 80))), key,
+        parse_npy(archive.open(member.name), text(archive.path(), ": ", in_quotes(key, 80))), key,
         flatten));
   }
   return sources;

@@ -79,9 +79,9 @@ class Chain {
         node_ == nullptr
             ? ""
             : text("node ",
-                   quoted(node_->name().empty() ? node_->output_size() > 0 ? node_->output(0) : ""
+                   in_quotes(node_->name().empty() ? node_->output_size() > 0 ? node_->output(0) : ""
                                                 : node_->name()),
-                   " (", quoted(node_->op_type()), "): ");
+                   " (", in_quotes(node_->op_type()), "): ");
     throw Error(ExitStatus::kBadData, text(path_, ": ", where, what));
   }
 
@@ -93,7 +93,7 @@ class Chain {
       }
       if (!at_.empty()) {
         refuse(
-            text("has the inputs ", quoted(at_), " and ", quoted(input.name()), ", right is one"));
+            text("has the inputs ", in_quotes(at_), " and ", in_quotes(input.name()), ", right is one"));
       }
       at_ = input.name();
       const auto& shape = input.type().tensor_type().shape();
@@ -108,7 +108,7 @@ class Chain {
 
   OnnxChain end() {
     if (model_.graph().output_size() != 1 || model_.graph().output(0).name() != at_) {
-      refuse(text("its output is not that of its last node, ", quoted(at_)));
+      refuse(text("its output is not that of its last node, ", in_quotes(at_)));
     }
     if (drafts_.empty()) {
       refuse("has no layers");
@@ -134,7 +134,7 @@ class Chain {
     for (const double bias : draft.bias) {
       made.bias.push_back(static_cast<float>(bias));
       if (!std::isfinite(made.bias.back())) {
-        refuse(text("layer ", quoted(made.layer.name), " has a bias that is not finite"));
+        refuse(text("layer ", in_quotes(made.layer.name), " has a bias that is not finite"));
       }
     }
     made.layer.bias = draft.bias.empty() ? BiasKind::kNone : BiasKind::kFull;
@@ -153,7 +153,7 @@ class Chain {
     const bool second = (op == "Add" || op == "Mul") && node_->input_size() == 2 &&
                         node_->input(1) == at_;  // a sum may name the constant first
     if (node_->input(0) != at_ && !second) {
-      refuse(text("reads ", quoted(node_->input(0)), ", but the chain has come to ", quoted(at_),
+      refuse(text("reads ", in_quotes(node_->input(0)), ", but the chain has come to ", in_quotes(at_),
                   ": only chains of layers are imported"));
     }
     other_ = second ? 0 : 1;
@@ -453,7 +453,7 @@ class Chain {
       return;
     }
     if (how != "SAME_UPPER" && how != "SAME_LOWER") {
-      refuse(text("has auto_pad ", quoted(how)));
+      refuse(text("has auto_pad ", in_quotes(how)));
     }
     const std::int64_t outputs = (axis.inputs + axis.stride - 1) / axis.stride;
     const std::int64_t missing =

@@ -331,7 +331,7 @@ OnnxModel::OnnxModel(const std::string& path)
   }
   const auto add = [&](const std::string& name, Constant constant) {
     if (!constants_.emplace(name, std::move(constant)).second) {
-      refuse(path_, text("has two constants of the name ", quoted(name)));
+      refuse(path_, text("has two constants of the name ", in_quotes(name)));
     }
   };
   expects(std::ssize(skeleton.dense) == graph().initializer_size() &&
@@ -358,14 +358,14 @@ bool OnnxModel::is_constant(const std::string& name) const { return constants_.c
 void OnnxModel::add_constant(const std::string& name, const TensorProto& tensor) {
   if (!constants_.emplace(name, Constant{&tensor, {}, nullptr, {}, dims_of(tensor.dims())})
            .second) {
-    refuse(path_, text("has two constants of the name ", quoted(name)));
+    refuse(path_, text("has two constants of the name ", in_quotes(name)));
   }
 }
 
 const OnnxModel::Constant& OnnxModel::constant(const std::string& name) const {
   const auto found = constants_.find(name);
   if (found == constants_.end()) {
-    refuse(path_, text(quoted(name),
+    refuse(path_, text(in_quotes(name),
                        " should be a constant: weights that are computed are not "
                        "imported"));
   }
@@ -375,7 +375,7 @@ const OnnxModel::Constant& OnnxModel::constant(const std::string& name) const {
 StoredArray OnnxModel::open(const TensorProto& tensor, const Elements& elements,
                             const std::vector<std::int64_t>& shape) const {
   StoredArray array;
-  array.name = text(path_, ": ", quoted(tensor.name(), 80));
+  array.name = text(path_, ": ", in_quotes(tensor.name(), 80));
   array.type = type_of(array.name, tensor.data_type());
   array.shape = shape;
   if (tensor.data_location() == TensorProto::EXTERNAL) {
@@ -410,7 +410,7 @@ void OnnxModel::open_external(const TensorProto& tensor, StoredArray& array) con
       location = value;
     } else if (entry.key() == "offset" || entry.key() == "length") {
       if (!whole) {
-        refuse(array.name, text("external ", entry.key(), " is ", quoted(value),
+        refuse(array.name, text("external ", entry.key(), " is ", in_quotes(value),
                                 ", right is a whole number below 2^63"));
       }
       (entry.key() == "offset" ? offset : length) = number;
@@ -421,7 +421,7 @@ void OnnxModel::open_external(const TensorProto& tensor, StoredArray& array) con
                        relative.is_absolute() ||
                        std::find(relative.begin(), relative.end(), "..") != relative.end();
   if (outside) {
-    refuse(array.name, text("its elements are said to lie in ", quoted(location),
+    refuse(array.name, text("its elements are said to lie in ", in_quotes(location),
                             ", right is a file in the folder of the model"));
   }
   const std::string beside = (std::filesystem::path(path_).parent_path() / relative).string();
@@ -442,7 +442,7 @@ void OnnxModel::open_external(const TensorProto& tensor, StoredArray& array) con
 StoredArray OnnxModel::array(const std::string& name) const {
   const Constant& found = constant(name);
   if (found.indices != nullptr) {
-    refuse(text(path_, ": ", quoted(name, 80)), "is sparse, right is a dense tensor here");
+    refuse(text(path_, ": ", in_quotes(name, 80)), "is sparse, right is a dense tensor here");
   }
   return open(*found.tensor, found.elements, found.shape);
 }

@@ -43,7 +43,7 @@ std::string looks_like(std::string_view head) {
   const bool printable = std::all_of(head.begin(), head.end(), [](unsigned char c) {
     return std::isprint(c) != 0 || std::isspace(c) != 0;
   });
-  return text(printable ? "text, starting with " : "a file that starts with ", quoted(head, 16));
+  return text(printable ? "text, starting with " : "a file that starts with ", in_quotes(head, 16));
 }
 
 // HDF5 looks for its signature at byte 0, 512, 1024, 2048, ...

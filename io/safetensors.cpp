@@ -45,7 +45,7 @@ class HeaderParser {
   bool boolean(bool) { unexpected("a truth value"); }
   bool number_integer(json::number_integer_t) { unexpected("a negative number"); }
   bool number_float(json::number_float_t, const std::string& spelled) {
-    unexpected("the number " + io::quoted(spelled));
+    unexpected("the number " + io::in_quotes(spelled));
   }
   bool binary(json::binary_t&) { unexpected("binary data"); }
 
@@ -63,12 +63,12 @@ class HeaderParser {
   bool string(std::string& value) {
     if (place_ == Place::kMetadata) {
       if (!header_.metadata.emplace(key_, value).second) {
-        complain(file_, "its __metadata__ has the key ", io::quoted(key_), " twice");
+        complain(file_, "its __metadata__ has the key ", io::in_quotes(key_), " twice");
       }
     } else if (place_ == Place::kTensor && key_ == "dtype") {
       tensor_.dtype = std::move(value);
     } else {
-      unexpected("the text " + io::quoted(value));
+      unexpected("the text " + io::in_quotes(value));
     }
     return true;
   }
@@ -83,7 +83,7 @@ class HeaderParser {
       tensor_.name = key_;
       keys_.clear();
       if (!names_.insert(key_).second) {
-        complain(file_, "there are two tensors ", io::quoted(key_), "; names occur once");
+        complain(file_, "there are two tensors ", io::in_quotes(key_), "; names occur once");
       }
     } else {
       unexpected("an object");
@@ -95,7 +95,7 @@ class HeaderParser {
     key_ = name;
     if (place_ == Place::kTensor) {
       if (name != "dtype" && name != "shape" && name != "data_offsets") {
-        fault("has a key ", io::quoted(name), "; right are dtype, shape, data_offsets");
+        fault("has a key ", io::in_quotes(name), "; right are dtype, shape, data_offsets");
       }
       if (!keys_.insert(name).second) {
         fault("has the key ", name, " twice");
@@ -151,13 +151,13 @@ class HeaderParser {
 
   template <typename... Parts>
   [[noreturn]] void fault(const Parts&... parts) const {
-    complain(file_, "tensor ", io::quoted(tensor_.name, kShownName), " ", parts...);
+    complain(file_, "tensor ", io::in_quotes(tensor_.name, kShownName), " ", parts...);
   }
   [[noreturn]] void unexpected(const std::string& what) const {
     const std::string where = place_ == Place::kStart  ? "instead of an object of tensors"
-                              : place_ == Place::kRoot ? "as the tensor " + io::quoted(key_)
-                                                       : "as " + io::quoted(key_) + " of " +
-                                                             io::quoted(tensor_.name, kShownName);
+                              : place_ == Place::kRoot ? "as the tensor " + io::in_quotes(key_)
+                                                       : "as " + io::in_quotes(key_) + " of " +
+                                                             io::in_quotes(tensor_.name, kShownName);
     complain(file_, "its header holds ", what, " ", where,
              "; right is {\"NAME\": {\"dtype\": …, \"shape\": […], \"data_offsets\": […]}}");
   }
@@ -175,7 +175,7 @@ class HeaderParser {
 
 // "[2,3] of F32": for messages.
 std::string shown(const Tensor& tensor) {
-  return text(json(tensor.shape).dump().substr(0, 80), " of ", io::quoted(tensor.dtype));
+  return text(json(tensor.shape).dump().substr(0, 80), " of ", io::in_quotes(tensor.dtype));
 }
 
 // The elements of a shape, or nothing if they are too many to be true.
@@ -199,7 +199,7 @@ void check_size(const std::string& file, const Tensor& tensor) {
   const bool fits =
       multiply(tensor.shape, count) && !__builtin_mul_overflow(count, bits, &all_bits);
   if (bits == 0 ? !fits : !fits || all_bits % 8 != 0 || all_bits / 8 != tensor.bytes) {
-    complain(file, "tensor ", io::quoted(tensor.name), " is ", shown(tensor),
+    complain(file, "tensor ", io::in_quotes(tensor.name), " is ", shown(tensor),
              ", but its data have ", tensor.bytes, " bytes",
              fits ? text("; ", all_bits / 8, " would be right") : std::string());
   }
@@ -211,12 +211,12 @@ void check_data(const std::string& file, const std::vector<Tensor>& tensors,
   std::int64_t end = 0;
   for (const Tensor& tensor : tensors) {
     if (tensor.bytes > data_bytes || tensor.offset > data_bytes - tensor.bytes) {
-      complain(file, "tensor ", io::quoted(tensor.name), " has the bytes ", tensor.offset, " to ",
+      complain(file, "tensor ", io::in_quotes(tensor.name), " has the bytes ", tensor.offset, " to ",
                tensor.offset + tensor.bytes, ", but the file has ", data_bytes,
                " bytes of data: it is truncated or its header wrong");
     }
     if (tensor.offset != end) {
-      complain(file, "tensor ", io::quoted(tensor.name), " begins at byte ", tensor.offset,
+      complain(file, "tensor ", io::in_quotes(tensor.name), " begins at byte ", tensor.offset,
                tensor.offset > end ? ", leaving a hole: " : ", inside the one before: ", end,
                " would be right");
     }
@@ -257,7 +257,7 @@ TensorHeader parse_tensor_header(const std::string& file, std::string spelled,
   TensorHeader header;
   header.text = std::move(spelled);
   if (!header.text.starts_with('{')) {
-    complain(file, "its header begins with ", io::quoted(header.text, 8), ", \"{\" would be right");
+    complain(file, "its header begins with ", io::in_quotes(header.text, 8), ", \"{\" would be right");
   }
   HeaderParser parser(file, header);
   json::sax_parse(header.text, &parser);

@@ -345,7 +345,7 @@ std::unique_ptr<MatrixSource> open_scipy_npz(const ZipArchive& archive) {
     return std::make_unique<BsrSource>(archive);
   }
   refuse(archive.path(),
-         text("is a sparse matrix of format ", quoted(format), ", right is csr, csc, coo or bsr"));
+         text("is a sparse matrix of format ", in_quotes(format), ", right is csr, csc, coo or bsr"));
 }
 
 }  // namespace espalier::io

@@ -121,11 +121,11 @@ std::string what_is_right(const TripletForm& form) {
 std::string explain_index(std::string_view field, const std::string& name) {
   for (const char c : field) {
     if (!is_digit(c)) {
-      return text("found ", quoted(field), " in place of the ", name, " (a whole number)");
+      return text("found ", in_quotes(field), " in place of the ", name, " (a whole number)");
     }
   }
   return field.empty() ? text("the ", name, " is missing")
-                       : text(name, " ", quoted(field), " is out of range");
+                       : text(name, " ", in_quotes(field), " is out of range");
 }
 
 std::string explain_value(std::string_view field, const std::string& name) {
@@ -135,9 +135,9 @@ std::string explain_value(std::string_view field, const std::string& name) {
     return text("the ", name, " is missing");
   }
   if (end != field.data() + field.size() || error == std::errc::invalid_argument) {
-    return text("found ", quoted(field), " in place of the ", name, " (a number)");
+    return text("found ", in_quotes(field), " in place of the ", name, " (a number)");
   }
-  return text(name, " ", quoted(field),
+  return text(name, " ", in_quotes(field),
               error == std::errc() ? " is not finite" : " does not fit into float32");
 }
 
@@ -152,7 +152,7 @@ std::string explain(std::string_view line, const TripletForm& form) {
   const auto fields = fields_of(line);
   if (fields.size() != 3) {
     return text("found ", fields.size(), fields.size() == 1 ? " field (" : " fields (",
-                quoted(line), "), ", what_is_right(form));
+                in_quotes(line), "), ", what_is_right(form));
   }
   for (std::size_t f = 0; f < 2; ++f) {
     std::uint64_t index = 0;
@@ -211,7 +211,7 @@ class RangeParser {
       fail(outcome_.trailing, explain("", form_));
     } else {
       fail(outcome_.lines, text("longer than ", LineFeeder::kLongestLine, " bytes (",
-                                quoted(beginning), "), ", what_is_right(form_)));
+                                in_quotes(beginning), "), ", what_is_right(form_)));
     }
   }
 

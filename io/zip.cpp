@@ -24,7 +24,7 @@ constexpr std::size_t kMostMembers = 1 << 20;
 }
 
 std::string in_archive(const std::string& path, const std::string& member) {
-  return text(path, ": ", quoted(member, 80));
+  return text(path, ": ", in_quotes(member, 80));
 }
 
 void check_member(const std::string& path, const zip_stat_t& info, const std::string& name) {
@@ -202,7 +202,7 @@ ZipArchive::ZipArchive(const std::string& path) : path_(path), handle_(std::make
     const std::string name = info.name;
     check_member(path, info, name);
     if (!names.insert(name).second) {
-      refuse(path, text("has two members of the name ", quoted(name, 80)));
+      refuse(path, text("has two members of the name ", in_quotes(name, 80)));
     }
     packed += static_cast<std::int64_t>(info.comp_size);
     if (packed > file.size()) {
@@ -221,7 +221,7 @@ std::shared_ptr<const ByteSource> ZipArchive::open(const std::string& name) cons
   const zip_int64_t index = zip_name_locate(handle_->zip, name.c_str(), 0);
   zip_stat_t info;
   if (index < 0 || zip_stat_index(handle_->zip, static_cast<zip_uint64_t>(index), 0, &info) != 0) {
-    refuse(path_, text("has no member ", quoted(name, 80)));
+    refuse(path_, text("has no member ", in_quotes(name, 80)));
   }
   return std::make_shared<MemberBytes>(handle_, handle_->zip, static_cast<zip_uint64_t>(index),
                                        in_archive(path_, name), info);

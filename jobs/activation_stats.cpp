@@ -47,7 +47,7 @@ const io::Tensor& ActivationStats::need(const std::string& layer, const std::str
   }
   if (!io::weight_type_of(found->dtype) || found->shape != shape) {
     throw Error(ExitStatus::kBadData,
-                text(file(), ": tensor ", io::quoted(found->name, 100), " is ", found->dtype, " ",
+                text(file(), ": tensor ", io::in_quotes(found->name, 100), " is ", found->dtype, " ",
                      nlohmann::json(found->shape).dump().substr(0, 80), "; F32 ",
                      nlohmann::json(shape).dump(), " would be right"));
   }
@@ -65,7 +65,7 @@ std::vector<float> ActivationStats::read(const io::Tensor& tensor, std::int64_t 
   const auto odd =
       std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
   if (odd != values.end()) {
-    throw Error(ExitStatus::kBadData, text(file(), ": tensor ", io::quoted(tensor.name, 100),
+    throw Error(ExitStatus::kBadData, text(file(), ": tensor ", io::in_quotes(tensor.name, 100),
                                            ", element ", first + (odd - values.begin()), " is ",
                                            *odd, "; a finite number would be right"));
   }
@@ -87,7 +87,7 @@ std::vector<float> ActivationStats::norms(const std::string& layer, std::int64_t
   for (std::size_t j = 0; j < norms.size(); ++j) {
     if (norms[j] < 0) {
       throw Error(ExitStatus::kBadData,
-                  text(file(), ": tensor ", io::quoted(tensor.name, 100), " has ", norms[j],
+                  text(file(), ": tensor ", io::in_quotes(tensor.name, 100), " has ", norms[j],
                        " for input ", j, "; a number from 0 on would be right"));
     }
     norms[j] = from_gram ? std::sqrt(norms[j]) : norms[j];

@@ -98,7 +98,7 @@ Target target_in(const io::Model& base, io::TensorPlace place, std::int64_t rows
   const auto type = io::weight_type_of(tensor.dtype);
   if (!type || tensor.shape.empty() || tensor.shape[0] != rows || tensor.count() != count) {
     throw Error(ExitStatus::kBadData,
-                text(base.files[place.file].path, ": tensor ", io::quoted(tensor.name, 100), " is ",
+                text(base.files[place.file].path, ": tensor ", io::in_quotes(tensor.name, 100), " is ",
                      tensor.dtype, " of ", tensor.count(), " numbers; BF16, F16, F32 or F64 of ",
                      rows, " x ", count / rows, " would be right"));
   }

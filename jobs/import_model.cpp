@@ -95,7 +95,7 @@ io::TensorPlace check_bias(const io::Model& model, io::TensorPlace place, std::i
   const io::Tensor& tensor = model.tensor(place);
   if (!io::weight_type_of(tensor.dtype) || tensor.shape != std::vector{outputs}) {
     throw Error(ExitStatus::kBadData,
-                text(model.files[place.file].path, ": tensor ", io::quoted(tensor.name, 100),
+                text(model.files[place.file].path, ": tensor ", io::in_quotes(tensor.name, 100),
                      " is ", tensor.dtype, " of ", tensor.count(), " numbers; a bias of ", outputs,
                      " numbers of BF16, F16, F32 or F64 would be right"));
   }
@@ -109,7 +109,7 @@ void add_layer(const io::ModelReader& reader, const Weights& weights,
   const auto number = weights.number.find(stated.weight);
   if (number == weights.number.end()) {
     throw Error(ExitStatus::kBadData, text(reader.file(), ": has no weight tensor ",
-                                           io::quoted(stated.weight, 100), " to import"));
+                                           io::in_quotes(stated.weight, 100), " to import"));
   }
   Origin origin;
   origin.weight = number->second;
@@ -121,7 +121,7 @@ void add_layer(const io::ModelReader& reader, const Weights& weights,
   const auto place = places.find(bias);
   if (place == places.end() && stated.bias && !bias.empty()) {
     throw Error(ExitStatus::kBadData,
-                text(reader.file(), ": has no bias tensor ", io::quoted(bias, 100)));
+                text(reader.file(), ": has no bias tensor ", io::in_quotes(bias, 100)));
   }
   if (place != places.end()) {
     origin.bias = check_bias(reader.model(), place->second, layer.weight.rows);
@@ -162,7 +162,7 @@ std::vector<float> read_bias(const io::ModelReader& reader, io::TensorPlace plac
       std::find_if(bias.begin(), bias.end(), [](float value) { return !std::isfinite(value); });
   if (odd != bias.end()) {
     throw Error(ExitStatus::kBadData, text(reader.model().files[place.file].path, ": tensor ",
-                                           io::quoted(reader.model().tensor(place).name, 100),
+                                           io::in_quotes(reader.model().tensor(place).name, 100),
                                            ", element ", rows.begin + (odd - bias.begin()), " is ",
                                            *odd, "; a finite number (as float32) would be right"));
   }

@@ -31,7 +31,7 @@ class EntryParser {
     for (const auto& [key, value] : entry_.items()) {
       const bool known = key == "weight" || key == "bias" || key == "activation" ||
                          key == "alpha" || key == "clamp" || key == "bias_mode" || key == "inputs";
-      require(known, "has a key ", io::quoted(key),
+      require(known, "has a key ", io::in_quotes(key),
               "; right are weight, bias, activation, alpha, clamp, bias_mode, inputs");
     }
     StatedLayer layer;

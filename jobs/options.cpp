@@ -12,14 +12,14 @@ namespace {
 constexpr const char* kSizeWords = "is no size; write bytes, or KiB, MiB or GiB as in 1.5GiB";
 constexpr const char* kTimeWords = "is no time; write seconds or [days-]hours:minutes:seconds";
 
-std::string quoted(std::string_view spelled) { return text("'", spelled, "'"); }
+std::string in_quotes(std::string_view spelled) { return text("'", spelled, "'"); }
 
 }  // namespace
 
 std::int64_t parse_bytes(std::string_view option, std::string_view spelled) {
   const auto bytes = read_size(spelled);
   if (!bytes) {
-    throw Error(ExitStatus::kUsage, text(option, ": ", quoted(spelled), " ", kSizeWords));
+    throw Error(ExitStatus::kUsage, text(option, ": ", in_quotes(spelled), " ", kSizeWords));
   }
   return *bytes;
 }
@@ -27,7 +27,7 @@ std::int64_t parse_bytes(std::string_view option, std::string_view spelled) {
 double parse_seconds(std::string_view option, std::string_view spelled) {
   const auto seconds = read_duration(spelled);
   if (!seconds) {
-    throw Error(ExitStatus::kUsage, text(option, ": ", quoted(spelled), " ", kTimeWords));
+    throw Error(ExitStatus::kUsage, text(option, ": ", in_quotes(spelled), " ", kTimeWords));
   }
   return *seconds;
 }
@@ -72,7 +72,7 @@ std::int64_t Options::integer(const std::string& name, std::int64_t least,
   const std::string& spelled = single(name);
   const auto found = read_integer(spelled);
   if (!found) {
-    throw fault(name, espalier::text(quoted(spelled), " is no whole number (of 64 bits)"));
+    throw fault(name, espalier::text(in_quotes(spelled), " is no whole number (of 64 bits)"));
   }
   if (*found < least || *found > most) {
     constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
@@ -86,7 +86,7 @@ double Options::number(const std::string& name) const {
   const std::string& spelled = single(name);
   const auto found = read_number(spelled);
   if (!found) {
-    throw fault(name, espalier::text(quoted(spelled), " is no number"));
+    throw fault(name, espalier::text(in_quotes(spelled), " is no number"));
   }
   return *found;
 }
@@ -98,7 +98,7 @@ bool Options::flag(const std::string& name) const {
   const std::string& spelled = single(name);
   const auto found = read_flag(spelled);
   if (!found) {
-    throw fault(name, espalier::text(quoted(spelled), " is neither on nor off"));
+    throw fault(name, espalier::text(in_quotes(spelled), " is neither on nor off"));
   }
   return *found;
 }
@@ -107,7 +107,7 @@ std::int64_t Options::bytes(const std::string& name) const {
   const std::string& spelled = single(name);
   const auto found = read_size(spelled);
   if (!found) {
-    throw fault(name, espalier::text(quoted(spelled), " ", kSizeWords));
+    throw fault(name, espalier::text(in_quotes(spelled), " ", kSizeWords));
   }
   return *found;
 }
@@ -116,7 +116,7 @@ double Options::seconds(const std::string& name) const {
   const std::string& spelled = single(name);
   const auto found = read_duration(spelled);
   if (!found) {
-    throw fault(name, espalier::text(quoted(spelled), " ", kTimeWords));
+    throw fault(name, espalier::text(in_quotes(spelled), " ", kTimeWords));
   }
   return *found;
 }
@@ -131,7 +131,7 @@ std::string Options::choice(const std::string& name,
   for (const std::string& one : allowed) {
     list += (list.empty() ? "" : ", ") + one;
   }
-  throw fault(name, espalier::text(quoted(spelled), " is none of ", list));
+  throw fault(name, espalier::text(in_quotes(spelled), " is none of ", list));
 }
 
 void Options::check_complete() const {
