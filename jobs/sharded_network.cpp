@@ -20,10 +20,18 @@ std::vector<std::uint32_t> all_inputs(std::int64_t cols) {
   return inputs;
 }
 
+struct LayerSource {
+  const io::NetworkReader& reader;
+  std::int64_t id;
+  kernels::PackForm form;
+};
+
 // Reads and packs this shard's rows of one layer. `rows` is memory that layers share, one after the
 // other.
-ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, std::int64_t id,
-                      CsrRows& rows, PhaseTimes& times) {
+ShardLayer read_layer(const ProcessGrid& grid, const LayerSource& source, CsrRows& rows,
+                      PhaseTimes& times) {
+  const io::NetworkReader& reader = source.reader;
+  const std::int64_t id = source.id;
   const io::Layer& layer = reader.network().layers[static_cast<std::size_t>(id)];
   const int shards = grid.shape().row_shards;
   ShardLayer mine;
@@ -40,7 +48,8 @@ ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, 
     bias = reader.read_neuron_bias(id, mine.rows);
   }
   const PhaseTimer timer(times, Phase::kPack);
-  const kernels::PackForm form = {.maximum = layer.kind == io::LayerKind::kMaxPool};
+  kernels::PackForm form = source.form;
+  form.maximum = layer.kind == io::LayerKind::kMaxPool;
   if (shards == 1) {
     mine.packed = kernels::pack_layer(rows, all_inputs(layer.width()), bias, layer.epilogue, form);
   } else {
@@ -114,11 +123,12 @@ void read_scaling(const io::NetworkReader& reader, ShardedNetwork& network) {
 
 ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
                              const io::NetworkReader& reader, PhaseTimes& times,
-                             const std::function<void()>& before_layer) {
+                             const ReadOptions& options) {
   const auto layers = static_cast<std::int64_t>(reader.network().layers.size());
   ShardedNetwork network;
   network.inputs = reader.network().inputs();
   network.outputs = reader.network().outputs();
+  network.bfloat16 = options.bfloat16;
   network.softmax =
       reader.network().layers.back().epilogue.activation == kernels::Activation::kSoftmax;
   locally(world, "reading the network", [&] {
@@ -126,8 +136,11 @@ ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
     read_scaling(reader, network);
     CsrRows rows;
     for (std::int64_t id = 0; id < layers; ++id) {
-      before_layer();
-      network.layers.push_back(read_layer(grid, reader, id, rows, times));
+      options.before_layer();
+      kernels::PackForm form;
+      form.round_weights = options.bfloat16;
+      form.round_outputs = options.bfloat16 && id + 1 < layers;
+      network.layers.push_back(read_layer(grid, {reader, id, form}, rows, times));
       progress.done(id + 1);
       note_progress();
     }
