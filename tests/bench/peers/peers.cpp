@@ -24,7 +24,9 @@
 #include <libxsmm_spmdm.h>
 #endif
 #ifdef PEER_GRAPHBLAS
+extern "C" {  // which the header leaves out
 #include <GraphBLAS.h>
+}
 #endif
 
 namespace {
