@@ -17,14 +17,15 @@ namespace espalier::jobs {
 namespace {
 
 const std::vector<std::string> kNetworkCases = {"gc1024x120", "gc1024x120-first1200"};
-constexpr const char* kLayerOfOthers = "unstructured90";  // what `threads` and `pack` work on
+const std::vector<std::string> kOtherCases = {"bf16", "threads", "pack"};
+constexpr const char* kLayerOfOthers = "unstructured90";  // what these work on
 
 std::vector<std::string> known_cases() {
   std::vector<std::string> names = kNetworkCases;
   for (const BenchLayer& layer : bench_layers()) {
     names.push_back(layer.name);
   }
-  names.insert(names.end(), {"threads", "pack"});
+  names.insert(names.end(), kOtherCases.begin(), kOtherCases.end());
   return names;
 }
 
@@ -78,13 +79,15 @@ BenchFigure measure_threads(const BenchLayer& layer) {
 }
 
 BenchFigure measure_case(const std::string& name, const Bandwidth& bandwidth) {
-  const bool of_layer = name != "threads" && name != "pack";
+  const bool of_layer =
+      std::find(kOtherCases.begin(), kOtherCases.end(), name) == kOtherCases.end();
   const std::vector<BenchLayer> layers = bench_layers();
   const auto layer = std::find_if(layers.begin(), layers.end(), [&](const BenchLayer& one) {
     return one.name == (of_layer ? name : kLayerOfOthers);
   });
   expects(layer != layers.end(), "a case names one of the layers");
   return of_layer            ? measure_layer(*layer, 1)
+         : name == "bf16"    ? measure_bfloat16(*layer)
          : name == "threads" ? measure_threads(*layer)
                              : measure_packing(*layer, bandwidth.memory);
 }
@@ -192,8 +195,8 @@ Job bench_job() {
   job.options.add_options()
       ("cases", po::value<std::string>(),
        "what to measure, separated by commas; default: gc1024x120, gc1024x120-first1200, shared, "
-       "unstructured70, unstructured90, unstructured95, unstructured97, skewed90, unstructured99, "
-       "threads, pack")
+       "dense, unstructured50, unstructured70, unstructured90, unstructured95, unstructured97, "
+       "skewed90, unstructured99, bf16, threads, pack")
       ("network", po::value<std::string>(), "network of the gc cases; default: a radixnet")
       ("batch", po::value<std::string>(), "batch of the gc cases; default: 60,000 drawn images")
       ("json", po::bool_switch(), "print everything as JSON");

@@ -18,7 +18,7 @@ struct BenchLayer {
   std::int64_t rounds;  // over all panels
 };
 
-// `shared`, `unstructured70` … `unstructured99`, `skewed90`, in the order of the table.
+// `shared`, `dense`, `unstructured50` … `unstructured99`, `skewed90`, in the order of the table.
 std::vector<BenchLayer> bench_layers();
 
 // Row and column counts vary log-normally (sigma 0.7), as in networks that were really pruned.
@@ -39,6 +39,9 @@ struct BenchFigure {
 
 // Multiplies, on one thread or on all with the panels dealt to them.
 BenchFigure measure_layer(const BenchLayer& layer, int threads);
+// The layer rounded to bfloat16 beside itself in float32, whose rate is the limit; how far the
+// results are apart stands beside the blocks.
+BenchFigure measure_bfloat16(const BenchLayer& layer);
 // Packs the layer of `layer` on one thread; `bytes_per_second` of memory is what limits it.
 BenchFigure measure_packing(const BenchLayer& layer, double bytes_per_second);
 

@@ -83,7 +83,7 @@ Subject read_subject(Context& context) {
   }
   const ProcessGrid grid(context.world, {1, 1});
   subject.shapes = network.network();
-  subject.network = read_and_pack(context.world, grid, network, context.times, [] {});
+  subject.network = read_and_pack(context.world, grid, network, context.times, {[] {}});
   subject.samples = locally(context.world, "reading the batch", [&] {
     return batch.read_samples({0, batch.batch().samples()});
   });

@@ -284,13 +284,19 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
     check_pair(files, network.network(), batch.batch());
     return outcome_options(context.options, network.network());
   });
+  const bool bfloat16 = locally(world, "reading options", [&] {
+    return context.options.choice("precision", {"fp32", "bf16"}) == "bf16";
+  });
   std::vector<std::int64_t> truth;
   if (!files.truth.empty()) {
     truth = io::read_challenge_truth(world, files.truth, part.of);
   }
 
-  const io::Provenance provenance = provenance_of(
+  io::Provenance provenance = provenance_of(
       world, wanted, inputs, context.options.has("part") ? std::optional(part) : std::nullopt);
+  if (bfloat16) {
+    provenance.options["precision"] = "bf16";
+  }
   if (io::check_output(world, files.result, io::job_digest(provenance), context.output_options()) ==
       io::OutputState::kAlreadyDone) {
     return already_done(context, files, io::job_digest(provenance), part);
@@ -314,7 +320,7 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   UnitRun run(context, {"samples", files.result, provenance, samples});
   const ProcessGrid grid(world, plan.grid);
   const ShardedNetwork sharded =
-      read_and_pack(world, grid, network, context.times, [&] { run.check_time(); });
+      read_and_pack(world, grid, network, context.times, {[&] { run.check_time(); }, bfloat16});
   Propagator propagator(grid, sharded, plan, context.times, needs_outputs(sharded, wanted));
   const UnitPlan units =
       plan_units(run.left(), plan.grid.sample_groups, grid.sample_group(), plan.wave_samples);
@@ -381,6 +387,9 @@ Job infer_job() {
        "outputs of each sample), full (also all non-zero outputs)")
       ("top-k", po::value<std::string>()->default_value("1"),
        "K; given together with another --output it adds the K largest outputs to it")
+      ("precision", po::value<std::string>()->default_value("fp32"),
+       "fp32, or bf16: features, weights and activations between layers are rounded to bfloat16, sums "
+       "and outputs stay float32")
       ("part", po::value<std::string>()->value_name("I/N"),
        "run the I-th of N even parts of the samples only (1/N to N/N): merge joins the results")
       ("wave-samples", po::value<std::int64_t>()->value_name("N"),
@@ -394,6 +403,7 @@ Job infer_job() {
           {"espalier infer net.h5 batch.h5 -o result.h5 --truth categories.tsv",
            "mpirun -n 4 espalier infer net.h5 batch.h5 -o result.h5 --grid 2x2 --report run.json",
            "espalier infer net.h5 batch.h5 -o result.h5 --output top --top-k 5",
+           "espalier infer net.h5 batch.h5 -o rounded.h5 --output full --precision bf16",
            "espalier infer net.h5 batch.h5 -o part-2.h5 --part 2/8"},
           {"network", "batch"},
           options,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/bfloat16.hpp"
+
 namespace espalier::jobs {
 namespace {
 
@@ -50,12 +52,13 @@ void PanelFeatures::fill(const kernels::CsrRows& samples, std::span<const std::i
   const std::vector<std::uint32_t>& used = network_.layers.front().inputs;
   const float* scale = network_.input_scale.empty() ? nullptr : network_.input_scale.data();
   const float* shift = network_.input_shift.empty() ? nullptr : network_.input_shift.data();
+  const auto kept = [&](float x) { return network_.bfloat16 ? kernels::round_to_bfloat16(x) : x; };
   if (shift == nullptr) {
     std::fill_n(panel, inputs * kWidth, 0.0F);
   } else {
     for (std::int64_t local = 0; local < inputs; ++local) {
       const std::size_t feature = used.empty() ? to_size(local) : used[to_size(local)];
-      std::fill_n(panel + local * kWidth, kWidth, shift[feature]);
+      std::fill_n(panel + local * kWidth, kWidth, kept(shift[feature]));
     }
   }
   for (std::size_t column = 0; column < ids.size(); ++column) {
@@ -68,7 +71,7 @@ void PanelFeatures::fill(const kernels::CsrRows& samples, std::span<const std::i
         const float scaled =
             scale == nullptr ? samples.value(k) : samples.value(k) * scale[feature];
         panel[local * kWidth + static_cast<std::int64_t>(column)] =
-            shift == nullptr ? scaled : scaled + shift[feature];
+            kept(shift == nullptr ? scaled : scaled + shift[feature]);
       }
     }
   }

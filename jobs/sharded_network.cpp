@@ -112,10 +112,18 @@ std::vector<std::uint32_t> inputs_of(const LayerRows& read) {
   return inputs;
 }
 
+struct LayerSource {
+  const io::NetworkReader& reader;
+  std::int64_t id;
+  kernels::PackForm form;
+};
+
 // Reads and packs this shard's rows of one layer, `before` values wide. `reuse` is memory that
 // layers share.
-ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, std::int64_t id,
+ShardLayer read_layer(const ProcessGrid& grid, const LayerSource& source,
                       const std::vector<Boundary>& boundaries, PhaseTimes& times, CsrRows& reuse) {
+  const io::NetworkReader& reader = source.reader;
+  const std::int64_t id = source.id;
   const io::Layer& layer = reader.network().layers[static_cast<std::size_t>(id)];
   const Boundary& behind = boundaries[static_cast<std::size_t>(id)];
   const std::int64_t width =
@@ -136,7 +144,8 @@ ShardLayer read_layer(const ProcessGrid& grid, const io::NetworkReader& reader, 
   }
   const PhaseTimer timer(times, Phase::kPack);
   mine.passing = read.passing;
-  const kernels::PackForm form = {.maximum = layer.kind == io::LayerKind::kMaxPool};
+  kernels::PackForm form = source.form;
+  form.maximum = layer.kind == io::LayerKind::kMaxPool;
   if (shards == 1) {
     mine.packed =
         kernels::pack_layer(read.rows, all_inputs(width), read.bias, layer.epilogue, form);
@@ -234,11 +243,12 @@ void compute_rows(const ShardLayer& layer, const float* in, float* out, Range ro
 
 ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
                              const io::NetworkReader& reader, PhaseTimes& times,
-                             const std::function<void()>& before_layer) {
+                             const ReadOptions& options) {
   const auto layers = static_cast<std::int64_t>(reader.network().layers.size());
   ShardedNetwork network;
   network.inputs = reader.network().inputs();
   network.outputs = reader.network().outputs();
+  network.bfloat16 = options.bfloat16;
   network.softmax =
       reader.network().layers.back().epilogue.activation == kernels::Activation::kSoftmax;
   locally(world, "reading the network", [&] {
@@ -247,8 +257,11 @@ ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
     read_scaling(reader, network);
     CsrRows rows;
     for (std::int64_t id = 0; id < layers; ++id) {
-      before_layer();
-      network.layers.push_back(read_layer(grid, reader, id, boundaries, times, rows));
+      options.before_layer();
+      kernels::PackForm form;
+      form.round_weights = options.bfloat16;
+      form.round_outputs = options.bfloat16 && id + 1 < layers;
+      network.layers.push_back(read_layer(grid, {reader, id, form}, boundaries, times, rows));
       progress.done(id + 1);
       note_progress();
     }

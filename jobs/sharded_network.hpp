@@ -45,6 +45,7 @@ struct ShardedNetwork {
   std::vector<float> input_scale, input_shift, output_scale, output_shift;
   std::int64_t inputs = 0, outputs = 0;
   bool softmax = false;
+  bool bfloat16 = false;  // features, weights and activations between layers are rounded to it
 
   // Outputs must be looked at as whole samples before one knows whether they are zero.
   bool finishes_samples() const noexcept {
@@ -58,14 +59,18 @@ struct ShardedNetwork {
 void compute_rows(const ShardLayer& layer, const float* in, float* out, Range rows,
                   std::uint32_t* nonzero);
 
+struct ReadOptions {
+  std::function<void()> before_layer;  // called before each layer is read, and may throw
+  bool bfloat16 = false;
+};
+
 // Reads this rank's rows of every layer, packs them, and agrees on the halos with its group.
 // With one shard local inputs are the global ones and nothing is exchanged.
-// `before_layer` is called before each layer is read, and may throw.
 //   where    collective over `world`, whose ranks form `grid`
 //   throws   SharedError: what NetworkReader throws; kBadData if a layer reads a later one
 //   cost     every weight is read once a group; peak memory is the packed rows plus one layer's
 ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
                              const io::NetworkReader& reader, PhaseTimes& times,
-                             const std::function<void()>& before_layer);
+                             const ReadOptions& options);
 
 }  // namespace espalier::jobs

@@ -152,6 +152,16 @@ HWY_NOINLINE void activate_row(float* row, const EpilogueArgs& e) {
   }
 }
 
+// As round_to_bfloat16 (bfloat16.hpp).
+HWY_INLINE Vector to_bfloat16(Tag d, Vector x) {
+  const BitsTag du;
+  const auto bits = hn::BitCast(du, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU)));
+  const auto kept = hn::BitCast(d, hn::And(rounded, hn::Set(du, 0xFFFF0000U)));
+  return hn::IfThenElse(hn::IsNaN(x), x, kept);
+}
+
 // The epilogue of one whole row that holds plain sums.
 HWY_INLINE void finish_row(float* row, const EpilogueArgs& e, int64_t index) {
   const Tag d;
@@ -170,8 +180,8 @@ HWY_INLINE void finish_row(float* row, const EpilogueArgs& e, int64_t index) {
   const auto lower = hn::Set(d, e.lower);
   const auto upper = hn::Set(d, e.upper);
   for (size_t i = 0; i < kPanelWidth; i += hn::Lanes(d)) {
-    const auto x = add_bias(d, hn::Load(d, row + i), rest, biases);
-    hn::Store(limit(x, lower, upper), d, row + i);
+    const auto x = limit(add_bias(d, hn::Load(d, row + i), rest, biases), lower, upper);
+    hn::Store(e.rounds ? to_bfloat16(d, x) : x, d, row + i);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <utility>
 
+#include "kernels/bfloat16.hpp"
 #include "kernels/local_rows.hpp"
 #include "kernels/spmm.hpp"
 #include "kernels/target.hpp"
@@ -86,6 +87,13 @@ std::string PackedLayer::block_names() const {
 PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
                        std::span<const float> bias, const Epilogue& epilogue,
                        const PackForm& form) {
+  if (form.round_weights) {
+    CsrRows rounded = rows;
+    round_to_bfloat16(rounded.values);
+    PackForm rest = form;
+    rest.round_weights = false;
+    return pack_layer(rounded, inputs, bias, epilogue, rest);
+  }
   const LocalRows local = localize(rows, inputs);
   PackedLayer packed;
   packed.rows_ = local.rows();
@@ -93,6 +101,7 @@ PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> input
   packed.inputs_ = local.inputs;
   packed.iso_ = local.iso;
   packed.epilogue_ = epilogue;
+  packed.rounds_outputs_ = form.round_outputs;
   packed.bias_.assign(bias.begin(), bias.end());
   if (form.maximum) {
     packed.maxima_.pointers.assign(local.pointers.begin(), local.pointers.end());

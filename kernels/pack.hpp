@@ -20,12 +20,14 @@ std::vector<std::uint32_t> used_inputs(const CsrRows& rows);
 enum class RowOrder { kChosen, kPairs, kRungs };
 
 // How rows are packed; the default leaves it to the cost model. The result of spmm is the same for
-// every form: others serve tests and measurements.
+// every form but the last two: others serve tests and measurements.
 struct PackForm {
   bool share = true;              // rows with the same inputs go into tiles
   std::int64_t block_inputs = 0;  // inputs of a block for all other rows, 0: chosen
   RowOrder order = RowOrder::kChosen;
-  bool maximum = false;  // each output is the largest of its inputs, not a sum
+  bool round_weights = false;  // to bfloat16, before they are packed
+  bool round_outputs = false;  // to bfloat16, after activation and clamp
+  bool maximum = false;        // each output is the largest of its inputs, not a sum
 };
 
 // A shard's rows of one layer, ready for spmm. Immutable.
@@ -53,6 +55,7 @@ class PackedLayer {
   const MaximumRows& maxima() const noexcept { return maxima_; }
   std::span<const float> bias() const noexcept { return bias_; }
   const Epilogue& epilogue() const noexcept { return epilogue_; }
+  bool rounds_outputs() const noexcept { return rounds_outputs_; }
 
  private:
   friend PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
@@ -67,6 +70,7 @@ class PackedLayer {
   std::int64_t nnz_ = 0;
   std::int64_t inputs_ = 0;
   bool iso_ = false;
+  bool rounds_outputs_ = false;
 };
 
 // Packs `rows`: every stored zero is skipped, global indices become positions in `inputs`, rows

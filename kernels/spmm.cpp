@@ -125,6 +125,8 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.row_end = row_end;
   args.bits = bits.data();
   args.epilogue = epilogue_args(layer.epilogue(), layer.bias());
+  args.epilogue.rounds = layer.rounds_outputs();
+  if (args.epilogue.rounds && args.epilogue.curve == 0) args.epilogue.curve = kOnlyRounds;
   HWY_DYNAMIC_DISPATCH(spmm_rows)(args);
   for (std::size_t s = 0; s < bits.size(); ++s) alive_bits[s] |= bits[s] & kMagnitude;
 }

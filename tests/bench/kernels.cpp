@@ -1,7 +1,7 @@
 // Measures spmm on one core against the machine's multiply-add peak, both in the same run.
 //   bench_kernels [case...]  one line a case: median seconds, median and upper decile of the share
 //                            of the peak, packing rate, right or wrong, blocks
-// case=N packs by rungs of N inputs a block, case:N by pairs.
+// case=N packs by rungs of N inputs a block, case:N by pairs, case~N by rungs only, without tiles.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -75,6 +75,7 @@ std::function<CsrRows(Random&)> unstructured(std::int64_t size, double density) 
 std::vector<Setup> setups() {
   return {
       {"shared", [](Random& r) { return challenge_rows(r, 1024, 1); }, 1, 50},
+      {"dense", unstructured(4096, 1.1), 2, 1},
       {"unstructured50", unstructured(4096, 0.5), 2, 1},
       {"unstructured70", unstructured(4096, 0.3), 2, 1},
       {"unstructured90", unstructured(4096, 0.1), 4, 1},
@@ -164,11 +165,12 @@ int main(int argc, char** argv) {
   for (const auto& setup : setups()) {
     if (wanted.empty()) measure(setup, {});
     for (const std::string& word : wanted) {
-      const std::size_t mark = word.find_first_of("=:");
+      const std::size_t mark = word.find_first_of("=:~");
       if (word.substr(0, mark) != setup.name) continue;
       PackForm form;
       if (mark != std::string::npos) {
-        form.order = word[mark] == '=' ? RowOrder::kRungs : RowOrder::kPairs;
+        form.order = word[mark] == ':' ? RowOrder::kPairs : RowOrder::kRungs;
+        form.share = word[mark] != '~';
         form.block_inputs = std::stoll(word.substr(mark + 1));
       }
       measure(setup, form);

@@ -4,6 +4,7 @@
 #include <boost/test/unit_test.hpp>
 #include <map>
 
+#include "kernels/bfloat16.hpp"
 #include "tests/kernels/spmm_cases.hpp"
 
 namespace espalier::kernels {
@@ -66,6 +67,42 @@ BOOST_AUTO_TEST_CASE(another_numbering_of_the_inputs_gives_the_same_bits) {
       BOOST_CHECK(all.alive == used.alive);
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE(bfloat16_gives_the_bits_of_rounded_weights_and_rounded_outputs) {
+  std::int64_t changed = 0;
+  for (const std::int64_t target : testing::single_targets()) {
+    const OnTarget guard(target);
+    Random random(4);
+    for (int number = 0; number < kCases / 10; ++number) {
+      Case c = random_case(random);
+      round_to_bfloat16(c.in.span());
+      c.form.round_weights = c.form.round_outputs = true;
+      const Result found = run(c, 1 + random.below(3));
+      const std::vector<float> before = c.rows.values;
+      round_to_bfloat16(c.rows.values);
+      changed += before == c.rows.values ? 0 : 1;
+      c.form.round_weights = c.form.round_outputs = false;
+      Result wanted = run(c);
+      round_to_bfloat16(wanted.out.span());
+      BOOST_CHECK_MESSAGE(same_bits(found.out, wanted.out), target_name() << ", case " << number);
+      BOOST_CHECK(alive_bits_right(found));
+    }
+  }
+  BOOST_CHECK_GT(changed, kCases / 20);
+}
+
+BOOST_AUTO_TEST_CASE(bfloat16_is_the_nearest_value_and_the_even_of_two) {
+  constexpr float kInfinite = std::numeric_limits<float>::infinity();
+  BOOST_CHECK_EQUAL(round_to_bfloat16(1.0F), 1.0F);
+  BOOST_CHECK_EQUAL(round_to_bfloat16(0x1.00FFp0F), 0x1.00p0F);
+  BOOST_CHECK_EQUAL(round_to_bfloat16(0x1.01p0F), 0x1.00p0F);
+  BOOST_CHECK_EQUAL(round_to_bfloat16(0x1.0101p0F), 0x1.02p0F);
+  BOOST_CHECK_EQUAL(round_to_bfloat16(-0x1.03p0F), -0x1.04p0F);
+  BOOST_CHECK_EQUAL(round_to_bfloat16(std::numeric_limits<float>::max()), kInfinite);
+  BOOST_CHECK_EQUAL(round_to_bfloat16(-kInfinite), -kInfinite);
+  BOOST_CHECK(std::signbit(round_to_bfloat16(-0.0F)));
+  BOOST_CHECK(std::isnan(round_to_bfloat16(std::numeric_limits<float>::quiet_NaN())));
 }
 
 BOOST_AUTO_TEST_CASE(rows_of_several_groups_match_to_the_bit) {
