@@ -149,7 +149,7 @@ class LayerLines {
                    ? io::nnz_before_column(conversion.reader.data(), conversion.matrix(layer), line)
                    : conversion.reader.nnz_before(layer, line);
       };
-      pieces_.emplace(one, world.ranks(), conversion.memory, before, PieceCut{.row_step = step});
+      pieces_.emplace(one, world.ranks(), conversion.memory, before, PieceCut{step, {}});
     });
   }
 
