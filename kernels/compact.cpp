@@ -13,51 +13,85 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+using MoveTag = hn::CappedTag<float, 16>;
+using MoveVector = hn::VFromD<MoveTag>;
+
+// What of a target row comes from one vector of the source row.
+struct MovedPart {
+  decltype(hn::SetTableIndices(MoveTag(), static_cast<const int32_t*>(nullptr))) lanes;
+  hn::Mask<MoveTag> moved;
+  size_t from, to;  // columns where the vectors begin
+  bool whole;       // what it writes beyond its own is written again by the parts that follow
+  bool shifted;     // begins before its own columns, so as to end with the row
+};
+
+// `kept` lanes of the source's vector at `from` go to the columns begin, begin + 1, …
+MovedPart make_part(const int32_t* kept_lanes, size_t kept, size_t from, size_t begin,
+                    size_t row_end) {
+  const MoveTag d;
+  const size_t lanes = hn::Lanes(d);
+  MovedPart part;
+  part.from = from;
+  part.to = HWY_MIN(begin, kPanelWidth - lanes);
+  part.shifted = part.to < begin;
+  part.whole = !part.shifted && begin + lanes <= row_end;
+  int32_t source[16];
+  float own[16];
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    const bool moves = part.to + lane >= begin && part.to + lane < begin + kept;
+    own[lane] = moves ? 1.0F : 0.0F;
+    source[lane] = moves ? kept_lanes[part.to + lane - begin] : 0;
+  }
+  part.lanes = hn::SetTableIndices(d, source);
+  part.moved = hn::Ne(hn::LoadU(d, own), hn::Zero(d));
+  return part;
+}
+
+// The parts of a row; returns how many.
+size_t make_parts(const uint8_t* columns, int64_t count, int64_t to, MovedPart* parts) {
+  const size_t lanes = hn::Lanes(MoveTag());
+  const auto end = static_cast<size_t>(to + count);
+  auto begin = static_cast<size_t>(to);
+  size_t used = 0;
+  for (int64_t next = 0; next < count;) {
+    const size_t from = columns[next] / lanes * lanes;
+    int32_t kept_lanes[16];
+    size_t kept = 0;
+    for (; next < count && columns[next] < from + lanes; ++next) {
+      kept_lanes[kept++] = static_cast<int32_t>(columns[next] - from);
+    }
+    parts[used++] = make_part(kept_lanes, kept, from, begin, end);
+    begin += kept;
+  }
+  return used;
+}
+
 // Moves `count` columns of one source panel to consecutive columns of one target panel, row by row:
-// then the parts of a target row are written while its lines are at hand.
+// then the parts of a target row are written while its lines are at hand. Lanes are named once for
+// all rows; stores are whole vectors, since masked ones take ten times as long on some machines.
 //   columns  ascending; source and target point to the panels, `to` is the first target column
 void move_some(const float* source, float* target, int64_t rows, const uint8_t* columns,
                int64_t count, int64_t to) {
-  const hn::CappedTag<float, 16> d;
-  using V = hn::VFromD<decltype(d)>;
-  const size_t lanes = hn::Lanes(d);
-  // The vectors of a source row that hold any of the columns.
-  struct Part {
-    hn::Mask<decltype(d)> wanted, first;
-    size_t from, to, end;
-  };
-  Part parts[kPanelWidth];  // a vector has at least one lane
-  size_t used = 0;
-  uint8_t keep[kPanelWidth] = {};
-  for (int64_t j = 0; j < count; ++j) keep[columns[j]] = 1;
-  for (size_t i = 0; i < kPanelWidth; i += lanes) {
-    float flags[16];
-    size_t kept = 0;
-    for (size_t j = 0; j < lanes; ++j) {
-      flags[j] = keep[i + j];
-      kept += keep[i + j];
-    }
-    if (kept == 0) continue;
-    const auto begin = static_cast<size_t>(to);
-    parts[used++] = {hn::Ne(hn::LoadU(d, flags), hn::Zero(d)), hn::FirstN(d, kept), i, begin,
-                     begin + kept};
-    to += static_cast<int64_t>(kept);
-  }
-  for (int64_t row = 0; row < rows; ++row) {
+  const MoveTag d;
+  MovedPart parts[kPanelWidth];  // a vector has at least one lane
+  const size_t used = make_parts(columns, count, to, parts);
+  for (int64_t row = 0; row < rows; ++row, source += kPanelWidth, target += kPanelWidth) {
+    // All is loaded before the first store: source and target may be the same row, and a load right
+    // behind a store that it overlaps waits for it.
+    MoveVector moved[kPanelWidth];
     for (size_t p = 0; p < used; ++p) {
-      // Compressed in a register: a store that compresses costs several times as much.
-      const V moved = hn::Compress(hn::Load(d, source + parts[p].from), parts[p].wanted);
-      if (parts[p].to + lanes <= kPanelWidth) {
-        hn::BlendedStore(moved, parts[p].first, d, target + parts[p].to);
-      } else {
-        // Targets without masked stores would rewrite what lies behind the row.
-        HWY_ALIGN float last[16];
-        hn::Store(moved, d, last);
-        for (size_t i = 0; parts[p].to + i < parts[p].end; ++i) target[parts[p].to + i] = last[i];
-      }
+      const MovedPart& part = parts[p];
+      moved[p] = hn::TableLookupLanes(hn::Load(d, source + part.from), part.lanes);
+      if (part.whole || part.shifted) continue;
+      moved[p] = hn::IfThenElse(part.moved, moved[p], hn::LoadU(d, target + part.to));
     }
-    source += kPanelWidth;
-    target += kPanelWidth;
+    for (size_t p = 0; p < used; ++p) {
+      const MovedPart& part = parts[p];
+      if (part.shifted) {
+        moved[p] = hn::IfThenElse(part.moved, moved[p], hn::LoadU(d, target + part.to));
+      }
+      hn::StoreU(moved[p], d, target + part.to);
+    }
   }
 }
 
