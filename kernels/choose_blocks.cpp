@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <span>
 
 #include "kernels/local_rows.hpp"
@@ -26,8 +27,15 @@ constexpr std::array<Width, 10> kPairWidths = {{{128, 2.65},
                                                 {4096, 7.0},
                                                 {16384, 15.3}}};
 // Eight multiply-adds a weight: four cycles at best.
-constexpr std::array<Width, 7> kRungWidths = {
-    {{96, 5.2}, {128, 5.4}, {192, 6.2}, {256, 7.0}, {512, 9.0}, {1024, 10.5}, {4096, 14.0}}};
+constexpr std::array<Width, 9> kRungWidths = {{{96, 4.95},
+                                               {128, 5.2},
+                                               {160, 5.9},
+                                               {192, 6.9},
+                                               {256, 8.3},
+                                               {384, 10.8},
+                                               {512, 14.0},
+                                               {1024, 22.0},
+                                               {4096, 33.0}}};
 
 std::int64_t cheapest(std::span<const Width> widths, std::int64_t inputs, double rows,
                       double weights, double visit_cycles) {
@@ -35,8 +43,10 @@ std::int64_t cheapest(std::span<const Width> widths, std::int64_t inputs, double
   std::int64_t chosen = 0;
   for (const Width& width : widths) {
     const auto blocks = static_cast<double>((inputs + width.inputs - 1) / width.inputs);
-    // A block between the first and the last is visited only by rows with weights in it.
-    const double visits = std::min(blocks * rows, weights + 2 * rows);
+    // A row visits the blocks that it has weights in, which lie anywhere, the first and the last.
+    const double slices = blocks * rows;
+    const double visits =
+        std::min(slices, slices * -std::expm1(-weights / std::max(slices, 1.0)) + 2 * rows);
     const double cycles = visits * visit_cycles + weights * width.weight_cycles;
     if (chosen == 0 || cycles < best) {
       best = cycles;
@@ -60,7 +70,7 @@ BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_
   const auto rows = static_cast<double>(members);
   const auto weights = static_cast<double>(nnz);
   if (rungs) {
-    constexpr double kVisitCycles = 32;
+    constexpr double kVisitCycles = 45;
     constexpr std::int64_t kNearBytes = std::int64_t{384} << 10;  // of a cache of 512 KiB
     const std::int64_t width = cheapest(kRungWidths, inputs, rows, weights, kVisitCycles);
     const std::int64_t visits = members * ((inputs + width - 1) / width);

@@ -125,6 +125,29 @@ BOOST_AUTO_TEST_CASE(rows_of_several_groups_match_to_the_bit) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(long_rows_that_share_their_inputs_match_to_the_bit) {
+  std::int64_t tiled = 0;
+  for (const std::int64_t target : testing::single_targets()) {
+    const OnTarget guard(target);
+    Random random(5);
+    for (int number = 0; number < 120; ++number) {
+      Case c;
+      const std::int64_t cols = 90 + random.below(400);
+      c.rows = number % 2 == 0
+                   ? testing::rows_where(random, 2 + random.below(20), cols, number % 3 == 0,
+                                         [](std::int64_t, std::int64_t) { return true; })
+                   : testing::grouped_rows(random, 2 + random.below(30), cols, 3, 0.7);
+      c.bias = {-0.125F};
+      c.epilogue = random_epilogue(random);
+      c.in = testing::random_floats(random, cols * kPanelWidth);
+      const auto packed = pack_layer(c.rows, testing::all_inputs(cols), c.bias, c.epilogue);
+      tiled += static_cast<std::int64_t>(packed.tiled().tiles.size());
+      check_case(c, run(c, 1 + random.below(3)), number);
+    }
+  }
+  BOOST_CHECK_GT(tiled, 200);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace espalier::kernels
