@@ -186,7 +186,8 @@ void check_names(const Model& model, const Found& found) {
     const auto stranger = std::find_if(where.begin(), where.end(), [&](const auto& entry) {
       return !named.contains(entry.first);
     });
-    complain(index, "does not name tensor ", io::in_quotes(stranger->first), " of ", stranger->second);
+    complain(index, "does not name tensor ", io::in_quotes(stranger->first), " of ",
+             stranger->second);
   }
 }
 

@@ -183,10 +183,11 @@ LayerKind parse_kind(const Catalog& catalog, std::int64_t layer) {
     }
     names += text(names.empty() ? "" : ", ", name);
   }
-  throw Error(ExitStatus::kBadData, text(catalog.file, ": layer ", layer, ": attribute 'kind' is ",
-                                         found->is_string() ? io::in_quotes(found->get<std::string>())
-                                                            : std::string("no text"),
-                                         "; known are ", names));
+  throw Error(
+      ExitStatus::kBadData,
+      text(catalog.file, ": layer ", layer, ": attribute 'kind' is ",
+           found->is_string() ? io::in_quotes(found->get<std::string>()) : std::string("no text"),
+           "; known are ", names));
 }
 
 Window parse_window(const Catalog& catalog, std::int64_t layer, LayerKind kind,

@@ -182,7 +182,8 @@ void parse_header(std::string_view header, StoredArray& array) {
     literal.need(":");
     bool& seen = key == "descr" ? descr : key == "fortran_order" ? order : shape;
     if (seen || (key != "descr" && key != "fortran_order" && key != "shape")) {
-      literal.refuse(text("descr, fortran_order and shape, each once, instead of ", in_quotes(key)));
+      literal.refuse(
+          text("descr, fortran_order and shape, each once, instead of ", in_quotes(key)));
     }
     seen = true;
     if (key == "descr") {

@@ -76,12 +76,12 @@ class Chain {
  private:
   [[noreturn]] void refuse(const std::string& what) const {
     const std::string where =
-        node_ == nullptr
-            ? ""
-            : text("node ",
-                   in_quotes(node_->name().empty() ? node_->output_size() > 0 ? node_->output(0) : ""
-                                                : node_->name()),
-                   " (", in_quotes(node_->op_type()), "): ");
+        node_ == nullptr ? ""
+                         : text("node ",
+                                in_quotes(node_->name().empty()
+                                              ? node_->output_size() > 0 ? node_->output(0) : ""
+                                              : node_->name()),
+                                " (", in_quotes(node_->op_type()), "): ");
     throw Error(ExitStatus::kBadData, text(path_, ": ", where, what));
   }
 
@@ -92,8 +92,8 @@ class Chain {
         continue;
       }
       if (!at_.empty()) {
-        refuse(
-            text("has the inputs ", in_quotes(at_), " and ", in_quotes(input.name()), ", right is one"));
+        refuse(text("has the inputs ", in_quotes(at_), " and ", in_quotes(input.name()),
+                    ", right is one"));
       }
       at_ = input.name();
       const auto& shape = input.type().tensor_type().shape();
@@ -153,8 +153,8 @@ class Chain {
     const bool second = (op == "Add" || op == "Mul") && node_->input_size() == 2 &&
                         node_->input(1) == at_;  // a sum may name the constant first
     if (node_->input(0) != at_ && !second) {
-      refuse(text("reads ", in_quotes(node_->input(0)), ", but the chain has come to ", in_quotes(at_),
-                  ": only chains of layers are imported"));
+      refuse(text("reads ", in_quotes(node_->input(0)), ", but the chain has come to ",
+                  in_quotes(at_), ": only chains of layers are imported"));
     }
     other_ = second ? 0 : 1;
     take_operator(op);
@@ -391,10 +391,26 @@ class Chain {
     const Integers to =
         has_input(1) ? model_.integers(constant(1)) : attributes().integers("shape", {});
     const bool flat = to.size() == 2 && (shape_.size() < 2 || to[1] == -1 || to[1] == width());
-    if (!flat) {
-      refuse("reshapes to something else than samples x features");
+    const bool image = to.size() == 4 && shape_.size() == 1 && is_image_of(to, width());
+    if (!flat && !image) {
+      refuse("reshapes to something else than samples x features, or features to an image");
     }
-    flatten();
+    if (image) {
+      shape_ = {to[1], to[2], to[3]};
+    } else {
+      flatten();
+    }
+  }
+  // Whether samples x channels x height x width hold just `neurons` of a sample.
+  static bool is_image_of(const Integers& shape, std::int64_t neurons) {
+    std::int64_t count = 1;
+    for (std::size_t d = 1; d < shape.size(); ++d) {
+      if (shape[d] < 1 || shape[d] > neurons || count > neurons / shape[d]) {
+        return false;
+      }
+      count *= shape[d];
+    }
+    return count == neurons;
   }
 
   std::int64_t width() const {

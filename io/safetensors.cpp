@@ -154,10 +154,11 @@ class HeaderParser {
     complain(file_, "tensor ", io::in_quotes(tensor_.name, kShownName), " ", parts...);
   }
   [[noreturn]] void unexpected(const std::string& what) const {
-    const std::string where = place_ == Place::kStart  ? "instead of an object of tensors"
-                              : place_ == Place::kRoot ? "as the tensor " + io::in_quotes(key_)
-                                                       : "as " + io::in_quotes(key_) + " of " +
-                                                             io::in_quotes(tensor_.name, kShownName);
+    const std::string where =
+        place_ == Place::kStart ? "instead of an object of tensors"
+        : place_ == Place::kRoot
+            ? "as the tensor " + io::in_quotes(key_)
+            : "as " + io::in_quotes(key_) + " of " + io::in_quotes(tensor_.name, kShownName);
     complain(file_, "its header holds ", what, " ", where,
              "; right is {\"NAME\": {\"dtype\": …, \"shape\": […], \"data_offsets\": […]}}");
   }
@@ -211,8 +212,8 @@ void check_data(const std::string& file, const std::vector<Tensor>& tensors,
   std::int64_t end = 0;
   for (const Tensor& tensor : tensors) {
     if (tensor.bytes > data_bytes || tensor.offset > data_bytes - tensor.bytes) {
-      complain(file, "tensor ", io::in_quotes(tensor.name), " has the bytes ", tensor.offset, " to ",
-               tensor.offset + tensor.bytes, ", but the file has ", data_bytes,
+      complain(file, "tensor ", io::in_quotes(tensor.name), " has the bytes ", tensor.offset,
+               " to ", tensor.offset + tensor.bytes, ", but the file has ", data_bytes,
                " bytes of data: it is truncated or its header wrong");
     }
     if (tensor.offset != end) {
@@ -257,7 +258,8 @@ TensorHeader parse_tensor_header(const std::string& file, std::string spelled,
   TensorHeader header;
   header.text = std::move(spelled);
   if (!header.text.starts_with('{')) {
-    complain(file, "its header begins with ", io::in_quotes(header.text, 8), ", \"{\" would be right");
+    complain(file, "its header begins with ", io::in_quotes(header.text, 8),
+             ", \"{\" would be right");
   }
   HeaderParser parser(file, header);
   json::sax_parse(header.text, &parser);

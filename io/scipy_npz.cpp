@@ -344,8 +344,8 @@ std::unique_ptr<MatrixSource> open_scipy_npz(const ZipArchive& archive) {
   if (format == "bsr") {
     return std::make_unique<BsrSource>(archive);
   }
-  refuse(archive.path(),
-         text("is a sparse matrix of format ", in_quotes(format), ", right is csr, csc, coo or bsr"));
+  refuse(archive.path(), text("is a sparse matrix of format ", in_quotes(format),
+                              ", right is csr, csc, coo or bsr"));
 }
 
 }  // namespace espalier::io

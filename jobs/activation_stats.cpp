@@ -47,8 +47,8 @@ const io::Tensor& ActivationStats::need(const std::string& layer, const std::str
   }
   if (!io::weight_type_of(found->dtype) || found->shape != shape) {
     throw Error(ExitStatus::kBadData,
-                text(file(), ": tensor ", io::in_quotes(found->name, 100), " is ", found->dtype, " ",
-                     nlohmann::json(found->shape).dump().substr(0, 80), "; F32 ",
+                text(file(), ": tensor ", io::in_quotes(found->name, 100), " is ", found->dtype,
+                     " ", nlohmann::json(found->shape).dump().substr(0, 80), "; F32 ",
                      nlohmann::json(shape).dump(), " would be right"));
   }
   return *found;

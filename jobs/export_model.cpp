@@ -31,8 +31,7 @@ struct Target {
   io::WeightType type = io::WeightType::kF32;
 };
 struct LayerTargets {
-  Target weight;
-  std::optional<Target> bias;
+  std::optional<Target> weight, bias;
 };
 
 // What is going to be written, and which of it comes from the network.
@@ -49,10 +48,20 @@ std::string stem_of(const io::Layer& layer) {
              : layer.name;
 }
 
+std::vector<std::int64_t> shape_of(const io::Layer& layer) {
+  const kernels::Window& window = layer.window;
+  return layer.kind == io::LayerKind::kConvolution
+             ? std::vector{window.out_channels, window.group_channels(), window.y.kernel,
+                           window.x.kernel}
+             : std::vector{layer.weight.rows, layer.weight.cols};
+}
+
 Layout layout_alone(const io::Network& network, const std::string& path) {
   std::vector<io::Tensor> tensors;
   for (const io::Layer& layer : network.layers) {
-    tensors.push_back({stem_of(layer) + kWeight, "F32", {layer.weight.rows, layer.weight.cols}});
+    if (layer.has_weights()) {
+      tensors.push_back({stem_of(layer) + kWeight, "F32", shape_of(layer)});
+    }
     if (layer.bias != io::BiasKind::kNone) {
       tensors.push_back({stem_of(layer) + kBias, "F32", {layer.weight.rows}});
     }
@@ -69,7 +78,9 @@ Layout layout_alone(const io::Network& network, const std::string& path) {
   auto tensor = header.tensors.begin();
   for (const io::Layer& layer : network.layers) {
     LayerTargets targets;
-    targets.weight.position = header.data_start() + (tensor++)->offset;
+    if (layer.has_weights()) {
+      targets.weight = Target{0, header.data_start() + (tensor++)->offset};
+    }
     if (layer.bias != io::BiasKind::kNone) {
       targets.bias = Target{0, header.data_start() + (tensor++)->offset};
     }
@@ -97,10 +108,11 @@ Target target_in(const io::Model& base, io::TensorPlace place, std::int64_t rows
   const io::Tensor& tensor = base.tensor(place);
   const auto type = io::weight_type_of(tensor.dtype);
   if (!type || tensor.shape.empty() || tensor.shape[0] != rows || tensor.count() != count) {
-    throw Error(ExitStatus::kBadData,
-                text(base.files[place.file].path, ": tensor ", io::in_quotes(tensor.name, 100), " is ",
-                     tensor.dtype, " of ", tensor.count(), " numbers; BF16, F16, F32 or F64 of ",
-                     rows, " x ", count / rows, " would be right"));
+    throw Error(
+        ExitStatus::kBadData,
+        text(base.files[place.file].path, ": tensor ", io::in_quotes(tensor.name, 100), " is ",
+             tensor.dtype, " of ", tensor.count(), " numbers; BF16, F16, F32 or F64 of ", rows,
+             " x ", count / rows, " would be right"));
   }
   return {place.file, base.position(place), *type};
 }
@@ -110,6 +122,10 @@ Layout layout_in(const io::Network& network, const io::Model& base) {
   Layout layout;
   layout.planned = plan_model(base);
   for (const io::Layer& layer : network.layers) {
+    if (!layer.has_weights()) {
+      layout.layers.emplace_back();
+      continue;
+    }
     auto weight = places.find(layer.name);
     weight = weight == places.end() ? places.find(stem_of(layer) + kWeight) : weight;
     if (weight == places.end()) {
@@ -153,11 +169,14 @@ void write_layers(Context& context, const io::NetworkReader& reader, const Layou
   locally(world, "writing weights", [&] {
     for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
       const LayerTargets& targets = layout.layers[to_size(layer)];
+      if (!targets.weight) {
+        continue;
+      }
       const std::int64_t cols = network.layers[to_size(layer)].weight.cols;
       for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
         const PhaseTimer timer(context.times, Phase::kWrite);
         const Range rows = pieces.rows(layer, round, world.rank());
-        const Target& weight = targets.weight;
+        const Target& weight = *targets.weight;
         output.write(weight.file, weight.position + rows.begin * cols * io::bytes_of(weight.type),
                      spread_rows(weight.type, reader.read_rows(layer, rows)));
         if (targets.bias) {

@@ -8,6 +8,7 @@
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
 #include "io/layer_files.hpp"
+#include "io/network_window.hpp"
 #include "io/onnx.hpp"
 #include "io/part_file.hpp"
 #include "jobs/export.hpp"
@@ -80,13 +81,15 @@ std::vector<File> layer_files(const io::Network& network, const std::string& for
   return files;
 }
 
-// A layer here is one matrix of its outputs and inputs.
-void check_kinds(const io::Network& network, const std::string& file) {
+// Where files hold one matrix each, of outputs and inputs.
+void check_matrices(const io::Network& network, const std::string& file) {
   for (std::size_t k = 0; k < network.layers.size(); ++k) {
     if (network.layers[k].kind != io::LayerKind::kConnections) {
-      throw Error(ExitStatus::kBadData, text(file, ": layer ", k,
-                                             " is a convolution, pooling or flatten, which is not "
-                                             "exported yet; right are layers of connections"));
+      throw Error(
+          ExitStatus::kBadData,
+          text(file, ": layer ", k, " is of kind ", io::to_string(network.layers[k].kind),
+               "; right for files of one matrix a layer are layers of connections, --to onnx "
+               "takes all"));
     }
   }
 }
@@ -127,12 +130,12 @@ ExitStatus export_network(Context& context, const io::Catalog& catalog) {
   });
   const io::Network& network = reader.network();
   const std::vector<File> files = locally(world, "planning files", [&] {
-    check_kinds(network, catalog.file);
     if (format == "onnx") {
       return std::vector<File>{{target, [&](const io::NetworkReader& of, bool replace) {
                                   io::write_onnx(of, target, replace);
                                 }}};
     }
+    check_matrices(network, catalog.file);
     return format == "graphchallenge" ? challenge_files(network, target)
                                       : layer_files(network, format, target);
   });

@@ -78,8 +78,7 @@ void TurnedLayer::count(const PieceMemory& memory, std::int64_t step) {
     turned.layers[0].weight.rows = lines_;
     pieces_ = std::make_unique<Pieces>(
         turned, comm_.ranks(), memory,
-        [&](std::int64_t, std::int64_t line) { return before[to_size(line)]; },
-        PieceCut{step, {}});
+        [&](std::int64_t, std::int64_t line) { return before[to_size(line)]; }, PieceCut{step, {}});
     for (std::int64_t round = 0; round < pieces_->rounds(0); ++round) {
       for (int rank = 0; rank < comm_.ranks(); ++rank) {
         ends_.push_back(pieces_->rows(0, round, rank).end);

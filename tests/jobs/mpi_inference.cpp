@@ -1,4 +1,5 @@
 // label: threads
+// timeout: 180
 // The infer job on random networks against the plain reference, on every grid of the ranks.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
@@ -96,14 +97,17 @@ void add_layer(Case& made, std::int64_t outputs, double density, const kernels::
 // Appends a layer of windows. Of a convolution a third of the filters is missing, and every fifth
 // weight of the others is zero.
 void add_window(Case& made, io::LayerKind kind, const kernels::Window& window,
-                const kernels::Epilogue& epilogue) {
+                const kernels::Epilogue& epilogue, std::vector<std::int64_t> sources = {}) {
   const auto id = std::ssize(made.weights);
+  if (sources.empty()) {
+    sources = {id - 1};
+  }
   io::Layer layer;
   layer.name = text("window-", id);
   layer.kind = kind;
   layer.window = window;
   layer.epilogue = epilogue;
-  layer.inputs = {id - 1};
+  layer.inputs = sources;
   CsrRows weights;
   std::vector<float> bias;
   if (kind == io::LayerKind::kConvolution) {
@@ -399,14 +403,17 @@ BOOST_AUTO_TEST_CASE(skip_connections) {
 
 BOOST_AUTO_TEST_CASE(samples_that_die_beside_skip_connections) {
   Case made;
-  made.features = random_rows(6, 2000, 64, 0.05, false);
+  made.features = random_rows(6, 2000, 64, 0.1, false);
+  for (float& value : made.features.values) {
+    value = std::abs(value);
+  }
   const kernels::Epilogue relu = epilogue_of(Activation::kRelu, true);
   for (int layer = 0; layer < 6; ++layer) {
     const bool skips = layer == 3 || layer == 5;
     add_layer(
-        made, 48, 0.1, relu, true,
+        made, 48, 0.3, relu, true,
         skips ? std::vector<std::int64_t>{layer - 1, layer - 3} : std::vector<std::int64_t>{});
-    std::fill(made.biases.back().begin(), made.biases.back().end(), -0.2F);
+    std::fill(made.biases.back().begin(), made.biases.back().end(), -0.03F);
   }
   const std::vector<double> expected = expected_outputs(made);
   std::int64_t dead = 0;
@@ -467,6 +474,27 @@ BOOST_AUTO_TEST_CASE(convolution_pooling_and_flatten) {
   add_layer(made, 7, 0.6, relu, false);
   check_on_all_grids(made, "images", "1GiB");         // depth first
   check_on_all_grids(made, "images-waves", "98MiB");  // layer by layer
+}
+
+// Images whose channels are stacked, and neurons that pass by pooling, flatten and a convolution.
+BOOST_AUTO_TEST_CASE(skip_connections_past_layers_of_windows) {
+  Case made;
+  made.features = random_rows(9, 300, 2 * 8 * 6, 0.6, false);
+  using io::LayerKind;
+  const kernels::Epilogue relu = epilogue_of(Activation::kRelu), plain;
+  const kernels::WindowAxis high = {8, 3, 1, 1, 1, 1}, wide = {6, 3, 1, 1, 1, 1};
+  add_window(made, LayerKind::kConvolution, {2, 4, 1, high, wide}, relu);  // (4, 8, 6)
+  add_window(made, LayerKind::kMaxPool, {4, 4, 4, high, wide}, plain);     // (4, 8, 6)
+  // Pooled channels on those before pooling on the network's input: (10, 8, 6) -> (3, 8, 6).
+  add_window(made, LayerKind::kConvolution, {10, 3, 1, high, wide}, epilogue_of(Activation::kTanh),
+             {1, 0, -1});
+  add_window(made, LayerKind::kAveragePool, {3, 3, 3, {8, 2, 2, 0, 0, 1}, {6, 2, 2, 0, 0, 1}},
+             plain);                                                  // (3, 4, 3)
+  add_window(made, LayerKind::kFlatten, {3, 3, 3, {4}, {3}}, plain);  // 36
+  add_layer(made, 9, 0.5, relu, false, {4, 1});                       // beside 192 pooled
+  add_layer(made, 5, 0.5, epilogue_of(Activation::kSoftmax), false, {5, -1, 3});
+  check_on_all_grids(made, "windows-skips", "1GiB");
+  check_on_all_grids(made, "windows-skips-waves", "98MiB");
 }
 
 BOOST_AUTO_TEST_CASE(empty_layers_rows_samples_and_single_neurons) {

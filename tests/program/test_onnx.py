@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from matrices import dense, described
+import safetensors_format as st
 from support import ProgramTest, content, main
 
 RANKS = (1, 3)
@@ -212,7 +213,8 @@ class OnnxTest(ProgramTest):
         w, b = self.normal(10, 8 * 3 * 3), self.normal(10)
         node = helper.make_node
         nodes = [
-            node("Conv", ["x", "k1", "c1"], ["a"], pads=[2, 2, 2, 2], kernel_shape=[5, 5]),
+            node("Reshape", ["x", "image"], ["x4"]),
+            node("Conv", ["x4", "k1", "c1"], ["a"], pads=[2, 2, 2, 2], kernel_shape=[5, 5]),
             node("Relu", ["a"], ["b"]),
             node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2], strides=[2, 2]),
             node("Conv", ["c", "k2"], ["d"], group=2, strides=[2, 2], dilations=[1, 1],
@@ -224,10 +226,10 @@ class OnnxTest(ProgramTest):
             node("Flatten", ["h"], ["i"]),
             node("Gemm", ["i", "w", "bias"], ["y"], transB=1)]
         arrays = dict(k1=k1, c1=c1, k2=k2, c2=c2.reshape(1, 8, 1, 1), scale=scale, shift=shift,
-                      mean=mean, var=var, w=w, bias=b)
+                      mean=mean, var=var, w=w, bias=b, image=numpy.array([-1, 1, 16, 16]))
         model = make_model(nodes, [numpy_helper.from_array(array, name)
                                    for name, array in arrays.items()],
-                           [value("x", 1, 16, 16)], [value("y", 10)])
+                           [value("x", 256)], [value("y", 10)])
         return model
 
     def convolve(self, x, k, b, stride, pads, groups):
@@ -246,7 +248,8 @@ class OnnxTest(ProgramTest):
     def compute(self, model, x):
         """Runs the nodes of a model in double, written from ONNX's definitions of them."""
         values = {t.name: numpy_helper.to_array(t).astype("f8") for t in model.graph.initializer}
-        values[model.graph.input[0].name] = x.astype("f8")
+        shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+        values[model.graph.input[0].name] = x.astype("f8").reshape(-1, *shape)
         for node in model.graph.node:
             given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             ins = [values[name] if name else None for name in node.input]
@@ -269,6 +272,7 @@ class OnnxTest(ProgramTest):
                 out = ins[0] @ ins[1].T + ins[2]
             else:
                 out = {"Relu": lambda: numpy.maximum(ins[0], 0), "Add": lambda: ins[0] + ins[1],
+                       "Reshape": lambda: ins[0].reshape(ins[1].astype(int)),
                        "Flatten": lambda: ins[0].reshape(len(ins[0]), -1)}[node.op_type]()
             values[node.output[0]] = out
         return values[model.graph.output[0].name]
@@ -298,6 +302,16 @@ class OnnxTest(ProgramTest):
         numpy.testing.assert_allclose(self.outputs("pruned.h5", x), pruned, rtol=1e-3, atol=1e-3)
         back = self.imported("1.onnx", "back.h5")
         numpy.testing.assert_array_equal(self.outputs(back, x), self.outputs("pruned.h5", x))
+
+        self.espalier("export", "pruned.h5", "--to", "safetensors", "-o", "p.safetensors")
+        tensors = {name: tensor.values() for name, tensor in st.read("p.safetensors")[0].items()}
+        self.assertEqual([a.shape for name, a in tensors.items() if name.endswith("weight")],
+                         [w.shape for w in weights])
+        for found, weight in zip((a for name, a in tensors.items() if name.endswith("weight")),
+                                 weights):
+            numpy.testing.assert_array_equal(found, weight)
+        self.refused("export", "pruned.h5", "--to", "npz", "-o", "folder", status=65,
+                     words=["layer 0", "convolution", "--to onnx"], output="folder")
 
 
 if __name__ == "__main__":
