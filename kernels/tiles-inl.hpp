@@ -23,8 +23,9 @@ struct TileView {
   int64_t count;
   bool opens, closes;  // with the tile's first inputs, with its last ones
 
-  HWY_INLINE TileView from_row(int64_t row) const {
-    return {values + row, value_step, rows + row, count, opens, closes};
+  // Its rows from `row` on.
+  TileView from(int64_t row) const {
+    return {count == 0 ? values : values + row, value_step, rows + row, count, opens, closes};
   }
 };
 
@@ -144,11 +145,11 @@ HWY_INLINE void run_rows_by_threes(const SpmmArgs& a, const TileView& tile, int6
   size_t column = 0;
   for (; column + step <= kPanelWidth; column += step) {
     for (int64_t pass = 0; pass < passes; ++pass) {
-      run_columns<kHeight, kVectors>(a, tile.from_row(pass * kHeight), indices, column);
+      run_columns<kHeight, kVectors>(a, tile.from(pass * kHeight), indices, column);
     }
   }
   for (int64_t pass = 0; kRest > 0 && pass < passes; ++pass) {
-    run_columns<kHeight, HWY_MAX(kRest, 1)>(a, tile.from_row(pass * kHeight), indices, column);
+    run_columns<kHeight, HWY_MAX(kRest, 1)>(a, tile.from(pass * kHeight), indices, column);
   }
   if (!tile.closes || a.epilogue.curve == 0) return;
   for (int64_t row = 0; row < passes * kHeight; ++row) {
@@ -186,13 +187,13 @@ HWY_INLINE void run_tile(const SpmmArgs& a, const Tile& tile, int64_t from, int6
       from + inputs == int64_t{tile.count}};
   if (tile.rows[0] >= a.row_begin && tile.rows[tile.height - 1] < a.row_end) {
     for (uint32_t r = 0; r < tile.height;) {
-      r += run_some_rows(a, view.from_row(r), tile.height - r, indices + from);
+      r += run_some_rows(a, view.from(r), tile.height - r, indices + from);
     }
     return;
   }
   for (uint32_t r = 0; r < tile.height; ++r) {
     if (tile.rows[r] < a.row_begin || tile.rows[r] >= a.row_end) continue;
-    run_rows<1, 4>(a, view.from_row(r), indices + from);
+    run_rows<1, 4>(a, view.from(r), indices + from);
   }
 }
 
