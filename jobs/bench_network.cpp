@@ -8,6 +8,7 @@
 #include "io/batch_file.hpp"
 #include "io/graphchallenge.hpp"
 #include "jobs/generate.hpp"
+#include "jobs/machine.hpp"
 #include "jobs/plan.hpp"
 #include "jobs/propagate.hpp"
 #include "jobs/radixnet.hpp"
@@ -103,8 +104,9 @@ CsrRows first_samples(const CsrRows& all, std::int64_t count) {
 
 BenchFigure measure(Context& context, const Subject& subject, const CsrRows& samples) {
   const ProcessGrid grid(context.world, {1, 1});
-  const Allocation allocation = {1, context.memory_per_rank(), threads(), cache_bytes(2),
-                                 8 + 8 * samples.nnz() / samples.rows()};
+  Allocation allocation = {1, context.memory_per_rank(), threads(), cache_bytes(2),
+                           8 + 8 * samples.nnz() / samples.rows()};
+  allocation.third_cache_bytes = third_cache_share_bytes();
   InferencePlan plan = plan_inference(subject.shapes, samples.rows(), GridShape{1, 1}, allocation);
   if (plan.waves > 1) {
     throw SharedError(ExitStatus::kDoesNotFit,

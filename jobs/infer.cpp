@@ -11,6 +11,7 @@
 #include "io/checksum.hpp"
 #include "io/graphchallenge.hpp"
 #include "jobs/job.hpp"
+#include "jobs/machine.hpp"
 #include "jobs/outcome.hpp"
 #include "jobs/plan.hpp"
 #include "jobs/propagate.hpp"
@@ -305,6 +306,7 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   const InferencePlan plan = locally(world, "planning", [&] {
     Allocation allocation = {world.ranks(), memory, threads(), cache_bytes(2),
                              bytes_per_sample(batch.batch().features)};
+    allocation.third_cache_bytes = third_cache_share_bytes();
     allocation.most_wave_samples = context.options.has("wave-samples")
                                        ? context.options.integer("wave-samples", 1)
                                        : std::int64_t{0};

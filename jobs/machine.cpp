@@ -1,6 +1,7 @@
 #include "jobs/machine.hpp"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -9,6 +10,7 @@
 
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
+#include "framework/memory.hpp"
 #include "framework/parallel.hpp"
 #include "kernels/target.hpp"
 
@@ -55,6 +57,10 @@ int set_threads_everywhere(const Comm& world, std::optional<std::int64_t> wanted
                      "OMPI_MCA_hwloc_base_binding_policy=none or --map-by slot:PE=N"));
   }
   return narrow<int>(world.max(chosen));
+}
+
+std::int64_t third_cache_share_bytes() {
+  return cache_bytes(3) / std::max<std::int64_t>(sysconf(_SC_NPROCESSORS_ONLN), 1);
 }
 
 void restrict_targets_everywhere(const Comm& world) {

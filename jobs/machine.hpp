@@ -15,6 +15,9 @@ namespace espalier::jobs {
 //   returns  the most threads of any rank
 int set_threads_everywhere(const Comm& world, std::optional<std::int64_t> wanted);
 
+// A core's share of the third-level cache, if all cores of the node have one together.
+std::int64_t third_cache_share_bytes();
+
 // Restricts the kernels to SIMD targets that every rank has, so that all compute the same bits.
 //   where    collective over `world`
 void restrict_targets_everywhere(const Comm& world);

@@ -42,12 +42,17 @@ std::int64_t bytes_per_sample(const io::Network& network, int row_shards) {
 }
 
 // Panels of a block whose inputs and outputs, one panel at a time, stay in three quarters of the
-// second-level cache; the weights pass through the rest. With less than two the weights would be
-// fetched as often as the activations.
-std::int64_t plan_block(std::int64_t panel_bytes, std::int64_t cache_bytes) {
+// second-level cache, or else of the share of the third; the weights pass through the rest. With
+// less than two the weights would be fetched as often as the activations.
+std::int64_t plan_block(std::int64_t panel_bytes, const Allocation& allocation) {
   constexpr std::int64_t kMostPanels = 8;
-  const std::int64_t panels = cache_bytes / 4 * 3 / panel_bytes - 1;
-  return panels < 2 ? 0 : std::min(panels, kMostPanels);
+  for (const std::int64_t bytes : {allocation.cache_bytes, allocation.third_cache_bytes}) {
+    const std::int64_t panels = bytes / 4 * 3 / panel_bytes - 1;
+    if (panels >= 2) {
+      return std::min(panels, kMostPanels);
+    }
+  }
+  return 0;
 }
 
 InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, GridShape grid,
@@ -64,7 +69,7 @@ InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, Gri
   // Inputs of a chunk of panels: gathered, and with several shards also sent and received.
   const std::int64_t panel_bytes =
       widest(network) * kWidth * static_cast<std::int64_t>(sizeof(float));
-  plan.block_panels = grid.row_shards == 1 ? plan_block(panel_bytes, allocation.cache_bytes) : 0;
+  plan.block_panels = grid.row_shards == 1 ? plan_block(panel_bytes, allocation) : 0;
   const std::int64_t least = plan.weights_bytes + plan.reading_bytes + kProgramBytes;
   const std::int64_t chunk_bytes = std::min(kChunkBytes, (allocation.memory_per_rank - least) / 8);
   plan.chunk_panels = std::clamp<std::int64_t>(chunk_bytes / panel_bytes, 1, wanted);
@@ -156,7 +161,7 @@ InferencePlan plan_inference(const io::Network& network, std::int64_t samples,
     if (plan.block_panels > 0 && plan.bytes_per_rank() > allocation.memory_per_rank) {
       // Layer by layer needs no panels of the threads' own.
       Allocation narrow = allocation;
-      narrow.cache_bytes = 0;
+      narrow.cache_bytes = narrow.third_cache_bytes = 0;
       plan = plan_on_grid(network, samples, plan.grid, narrow);
     }
     if (plan.bytes_per_rank() <= allocation.memory_per_rank) {

@@ -18,6 +18,8 @@ struct Allocation {
   std::int64_t cache_bytes = 0;        // second level, of a core; 0: never depth first
   std::int64_t sample_bytes = 0;       // features of a sample as read, on average
   std::int64_t most_wave_samples = 0;  // 0: what memory allows
+  // A core's share of the third-level cache, where the second holds too little.
+  std::int64_t third_cache_bytes = 0;
 };
 
 struct InferencePlan {

@@ -8,6 +8,7 @@
 #include "framework/memory.hpp"
 #include "framework/parallel.hpp"
 #include "jobs/cluster_jobs.hpp"
+#include "jobs/machine.hpp"
 #include "jobs/plan.hpp"
 #include "jobs/spelling.hpp"
 #include "kernels/layout.hpp"
@@ -76,6 +77,7 @@ Wanted read_wanted(const Context& context) {
   wanted.allocation.ranks = static_cast<int>(options.integer("ranks", 1, kMostRanks));
   wanted.allocation.threads = threads();
   wanted.allocation.cache_bytes = cache_bytes(2);
+  wanted.allocation.third_cache_bytes = third_cache_share_bytes();
   wanted.measured = !options.has("rate");
   if (!wanted.measured) {
     wanted.rate = options.number("rate");

@@ -72,8 +72,10 @@ BOOST_AUTO_TEST_CASE(the_smallest_number_of_shards_that_fits_is_taken) {
 }
 
 BOOST_AUTO_TEST_CASE(panels_go_depth_first_where_two_or_more_fit_the_cache) {
-  const auto block = [](std::int64_t neurons, std::int64_t memory, int ranks = 1) {
-    const Allocation allocation = {ranks, memory, 2, 2 * kMiB};
+  const auto block = [](std::int64_t neurons, std::int64_t memory, int ranks = 1,
+                        std::int64_t second = 2 * kMiB, std::int64_t third = 0) {
+    Allocation allocation = {ranks, memory, 2, second};
+    allocation.third_cache_bytes = third;
     const auto plan = plan_inference(square_network(neurons, 8, 32 * neurons), 100000,
                                      GridShape{ranks, 1}, allocation);
     BOOST_TEST(plan.bytes_per_rank() <= memory);
@@ -85,6 +87,11 @@ BOOST_AUTO_TEST_CASE(panels_go_depth_first_where_two_or_more_fit_the_cache) {
   BOOST_TEST(block(32, 1024 * kMiB) == 8);
   BOOST_TEST(block(1024, 1024 * kMiB, 2) == 0);  // shards exchange after every layer
   BOOST_TEST(block(1024, 110 * kMiB) == 0);      // no room for the threads' own panels
+  BOOST_TEST(block(1024, 1024 * kMiB, 1, kMiB / 2, 16 * kMiB) == 8);  // in the third level
+  BOOST_TEST(block(1024, 1024 * kMiB, 1, kMiB / 2, 2 * kMiB) == 5);
+  BOOST_TEST(block(1024, 1024 * kMiB, 1, 2 * kMiB, 16 * kMiB) == 5);  // rather in the second
+  BOOST_TEST(block(1024, 110 * kMiB, 1, kMiB / 2, 16 * kMiB) == 0);
+  BOOST_TEST(block(32768, 1024 * kMiB, 1, kMiB / 2, 16 * kMiB) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_grid_of_other_than_all_ranks_is_a_usage_error) {
