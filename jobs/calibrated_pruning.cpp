@@ -6,6 +6,8 @@
 
 #include "framework/agree.hpp"
 #include "jobs/layer_cut.hpp"
+#include "jobs/plan.hpp"
+#include "jobs/spelling.hpp"
 #include "kernels/exact_sum.hpp"
 #include "kernels/masks.hpp"
 
@@ -16,12 +18,6 @@ using kernels::CsrRows;
 using kernels::ExactSum;
 
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
-
-// A weight is never without a key.
-std::uint32_t score_key(float weight, double factor) {
-  const double score = std::abs(static_cast<double>(weight)) * factor;
-  return std::max(kernels::magnitude_key(static_cast<float>(std::min(score, 3e38))), 1U);
-}
 
 std::vector<std::uint32_t> score_keys(const CsrRows& rows, const std::vector<double>& factors) {
   std::vector<std::uint32_t> keys;
@@ -46,19 +42,43 @@ CalibratedPruning::CalibratedPruning(Context& context, const Pruning& pruning, c
       mask_(std::move(mask)),
       folder_(folder),
       kept_bytes_(kept_bytes),
-      samples_(context.world, *pruning.input.reader, *pruning.batch.reader),
       sparsities_(pruning.targets.sparsities),
       biases_after_(to_size(pieces.count())),
-      output_(pruning.network()) {}
+      output_(pruning.network()) {
+  if (pruning.has_batch()) {
+    samples_.emplace(comm_, *pruning.input.reader, *pruning.batch.reader);
+  }
+}
 
 std::int64_t CalibratedPruning::bytes(const Pruning& pruning, int ranks) {
   std::int64_t most = 0;
-  for (const io::Layer& layer : pruning.network().layers) {
-    most = std::max(
-        most, layer_bytes(pruning.settings, layer.weight.rows / ranks + 1, layer.weight.cols));
+  for (std::size_t id = 0; id < pruning.network().layers.size(); ++id) {
+    const io::MatrixInfo& weight = pruning.network().layers[id].weight;
+    const std::int64_t rows = weight.rows / ranks + 1;
+    most = std::max(most, pruning.targets.excluded[id]
+                              ? rows * weight.cols * 8
+                              : layer_bytes(pruning.settings, rows, weight.cols));
   }
-  return most +
-         Calibration::bytes(pruning.network(), pruning.batch.reader->batch().samples(), ranks);
+  return most + (pruning.has_batch()
+                     ? Calibration::bytes(pruning.network(),
+                                          pruning.batch.reader->batch().samples(), ranks)
+                     : 0);
+}
+
+std::int64_t CalibratedPruning::plan_bytes(const Pruning& pruning, int ranks,
+                                           std::int64_t memory_bytes) {
+  if (!pruning.settings.calibrated() && !pruning.settings.update) {
+    return 0;
+  }
+  const std::int64_t needed = bytes(pruning, ranks);
+  if (needed > memory_bytes - 2 * kProgramBytes) {
+    throw Error(ExitStatus::kDoesNotFit,
+                text("samples, sums over them and a layer's rows need ", spelled_bytes(needed),
+                     " beside the ", spelled_bytes(2 * kProgramBytes),
+                     " for all else, but --memory-per-rank is ", spelled_bytes(memory_bytes),
+                     "; fewer samples or more ranks would be right"));
+  }
+  return needed;
 }
 
 Range CalibratedPruning::rows_of(std::int64_t layer, std::int64_t round) const {
@@ -69,14 +89,41 @@ CsrRows CalibratedPruning::rows_before(std::int64_t layer, std::int64_t round) c
   if (before_) {
     return before_->read(to_size(pieces_.number(layer, round)));
   }
-  CsrRows rows = pruning_.input.reader->read_rows(layer, rows_of(layer, round));
+  CsrRows rows = pruning_.weights->read_rows(layer, rows_of(layer, round));
   kernels::drop_zeros(rows);
   return rows;
 }
 
 std::vector<float> CalibratedPruning::bias_before(std::int64_t layer, std::int64_t round) const {
-  return before_ ? biases_before_[to_size(pieces_.number(layer, round))]
-                 : pruning_.input.reader->read_bias(layer, rows_of(layer, round));
+  if (before_) {
+    return biases_before_[to_size(pieces_.number(layer, round))];
+  }
+  return pruning_.input.reader ? pruning_.input.reader->read_bias(layer, rows_of(layer, round))
+                               : std::vector<float>();
+}
+
+// Sums over samples of x x^T; of a file its upper triangle.
+std::vector<double> CalibratedPruning::exchange_gram(std::int64_t layer) const {
+  if (samples_) {
+    return samples_->exchange_gram();
+  }
+  constexpr std::int64_t kAtATime = 64;
+  return locally(comm_, "reading activation statistics", [&] {
+    const io::Layer& of = pruning_.network().layers[to_size(layer)];
+    const std::int64_t n = of.weight.cols;
+    std::vector<double> gram(to_size(n * n));
+    for (std::int64_t begin = 0; begin < n; begin += kAtATime) {
+      const Range rows{begin, std::min(begin + kAtATime, n)};
+      const std::vector<float> some = pruning_.stats->gram(of.name, n, rows);
+      std::copy(some.begin(), some.end(), gram.begin() + begin * n);
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t j = 0; j < i; ++j) {
+        gram[to_size(i * n + j)] = gram[to_size(j * n + i)];
+      }
+    }
+    return gram;
+  });
 }
 
 std::int64_t CalibratedPruning::keep_of(std::int64_t positions, double sparsity) const {
@@ -92,7 +139,7 @@ void CalibratedPruning::run(const std::function<void()>& after_layer) {
     const double done = static_cast<double>(round) / settings_.rounds;
     const double share = settings_.cubic ? 1 - std::pow(1 - done, 3) : done;
     if (round > 1) {
-      samples_.restart();
+      samples_->restart();
     }
     after_ = std::make_unique<RowSpool>(folder_, kept_bytes_ / 2);
     for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
@@ -114,8 +161,8 @@ void CalibratedPruning::prune_layer(std::int64_t layer, double share) {
   layer_.assign(to_size(pieces_.rounds(layer)), {});
   {
     const PhaseTimer timer(context_.times, Phase::kExchange);
-    if (!excluded && (settings_.method == PruneMethod::kSparseGpt || settings_.update)) {
-      gram = samples_.exchange_gram();
+    if (!excluded && settings_.needs_gram()) {
+      gram = exchange_gram(layer);
     }
   }
   const PhaseTimer timer(context_.times, Phase::kCompute);
@@ -141,9 +188,9 @@ void CalibratedPruning::prune_layer(std::int64_t layer, double share) {
       biases_after_[to_size(pieces_.number(layer, round))] = layer_[to_size(round)].bias;
     }
   });
-  if (layer + 1 < pieces_.layers()) {
-    samples_.exchange_layer(layer, pieces_.rounds(layer),
-                            [&](std::int64_t round) { return layer_[to_size(round)]; });
+  if (samples_ && layer + 1 < pieces_.layers()) {
+    samples_->exchange_layer(layer, pieces_.rounds(layer),
+                             [&](std::int64_t round) { return layer_[to_size(round)]; });
   }
 }
 
@@ -151,8 +198,8 @@ void CalibratedPruning::check_finite(std::int64_t layer, const CsrRows& rows) co
   kernels::CsrFault fault;
   if (kernels::find_fault(rows, fault)) {
     throw Error(ExitStatus::kBadData,
-                text(pruning_.input.catalog.file, ": layer ", layer, ": the weight of row ",
-                     fault.row, ", column ", fault.column,
+                text(pruning_.weights->file(), ": layer ", layer, ": the weight of row ", fault.row,
+                     ", column ", fault.column,
                      " has grown beyond float32; less sparsity or other samples would be right"));
   }
 }
@@ -160,7 +207,7 @@ void CalibratedPruning::check_finite(std::int64_t layer, const CsrRows& rows) co
 // By the magnitude of each weight times the size of its input, or times how much that varies.
 void CalibratedPruning::prune_by_scores(std::int64_t layer, double sparsity) {
   const bool makes_up = settings_.method == PruneMethod::kCompensate;
-  const InputStats stats = samples_.exchange_stats();
+  const InputStats stats = samples_->exchange_stats();
   const std::vector<double>& factors = makes_up ? stats.deviation : stats.norm;
   const io::MatrixInfo& weight = pruning_.network().layers[to_size(layer)].weight;
   std::vector<std::vector<std::uint32_t>> keys;
@@ -223,7 +270,7 @@ void CalibratedPruning::measure_outliers() {
   for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
     const io::MatrixInfo& weight = pruning_.network().layers[to_size(layer)].weight;
     const std::int64_t rounds = pieces_.rounds(layer);
-    const InputStats stats = samples_.exchange_stats();
+    const InputStats stats = samples_->exchange_stats();
     const auto for_scores = [&](const std::function<void(float)>& use) {
       locally(comm_, "looking for outliers", [&] {
         for (std::int64_t round = 0; round < rounds; ++round) {
@@ -251,12 +298,12 @@ void CalibratedPruning::measure_outliers() {
       all += size;
     }
     if (layer + 1 < pieces_.layers()) {
-      samples_.exchange_layer(layer, rounds, [&](std::int64_t round) {
+      samples_->exchange_layer(layer, rounds, [&](std::int64_t round) {
         return LayerPiece{rows_before(layer, round), bias_before(layer, round)};
       });
     }
   }
-  samples_.restart();
+  samples_->restart();
   double mean = 0;
   for (std::size_t id = 0; id < shares.size(); ++id) {
     shares[id] = most > least ? (shares[id] - least) / (most - least) * 2 * settings_.spread : 0;
@@ -276,7 +323,7 @@ void CalibratedPruning::count() {
       const auto id = to_size(layer);
       for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
         const CsrRows left = before_->read(to_size(pieces_.number(layer, round)));
-        const CsrRows whole = pruning_.input.reader->read_rows(layer, rows_of(layer, round));
+        const CsrRows whole = pruning_.weights->read_rows(layer, rows_of(layer, round));
         const std::vector<float> stays = kernels::values_at(whole, left);
         for (std::int64_t k = 0; k < whole.nnz(); ++k) {
           squares[id] += stays[to_size(k)] == 0 ? square_of(whole.value(k)) : 0;

@@ -1,5 +1,5 @@
 // Pruning that looks at what the layers are fed with: layer by layer, each on the inputs that the
-// layers pruned before it give.
+// layers pruned before it give, or on what a file says of its inputs.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,9 @@ class CalibratedPruning {
   CalibratedPruning(Context& context, const Pruning& pruning, const Pieces& pieces, Mask mask,
                     const std::string& folder, std::int64_t kept_bytes);
 
-  // What a rank holds beside pieces, at most.
-  static std::int64_t bytes(const Pruning& pruning, int ranks);
+  // What a rank holds beside pieces, at most; 0 if nothing of this is asked for.
+  //   throws   Error(kDoesNotFit) if that leaves too little of its memory
+  static std::int64_t plan_bytes(const Pruning& pruning, int ranks, std::int64_t memory_bytes);
 
   // Decides on every layer; `after_layer` is called after each, on all ranks.
   //   where    collective
@@ -47,7 +48,9 @@ class CalibratedPruning {
  private:
   struct Weights;  // of a layer, dense
 
+  static std::int64_t bytes(const Pruning& pruning, int ranks);
   static std::int64_t layer_bytes(const PruneSettings& settings, std::int64_t rows, std::int64_t n);
+  std::vector<double> exchange_gram(std::int64_t layer) const;
   void measure_outliers();
   void prune_layer(std::int64_t layer, double share);
   void prune_by_scores(std::int64_t layer, double sparsity);
@@ -73,7 +76,7 @@ class CalibratedPruning {
   Mask mask_;
   std::string folder_;
   std::int64_t kept_bytes_;
-  Calibration samples_;
+  std::optional<Calibration> samples_;  // or there are statistics
   std::vector<double> sparsities_;
   // Of the layer in work, by round; of the sweep before and of this one, by piece number.
   std::vector<LayerPiece> layer_;

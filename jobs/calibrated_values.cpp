@@ -174,7 +174,7 @@ void CalibratedPruning::update(std::int64_t layer, std::span<const double> gram)
     for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
       CsrRows& rows = layer_[to_size(round)].rows;
       spell_values(rows, std::nullopt);
-      CsrRows whole = pruning_.input.reader->read_rows(layer, rows_of(layer, round));
+      CsrRows whole = pruning_.weights->read_rows(layer, rows_of(layer, round));
       std::vector<kernels::LeastSquaresRoom> rooms(to_size(threads()));
       for_each_strip(rows.rows(), [&](Range strip, int thread) {
         std::vector<double> off(to_size(strip.size() * n), 0), image(off.size(), 0);

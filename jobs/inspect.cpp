@@ -4,6 +4,7 @@
 
 #include "framework/agree.hpp"
 #include "io/network_file.hpp"
+#include "io/network_window.hpp"
 #include "jobs/describe.hpp"
 #include "jobs/job.hpp"
 
@@ -51,10 +52,18 @@ std::string find_connection(const Context& context, const io::Catalog& catalog,
     throw context.options.fault(
         "weight", text("there is no layer ", layer, "; ", catalog.file, " has ", layers.size()));
   }
-  const io::MatrixInfo& matrix = layers[static_cast<std::size_t>(layer)].weight;
+  const io::Layer& of = layers[static_cast<std::size_t>(layer)];
+  const io::MatrixInfo& matrix = of.weight;
+  if (!of.has_weights()) {
+    throw context.options.fault(
+        "weight", text("layer ", layer, " is of kind ", io::to_string(of.kind), " and has none"));
+  }
   if (output >= matrix.rows || input >= matrix.cols) {
-    throw context.options.fault("weight", text("layer ", layer, " is ", matrix.rows, " x ",
-                                               matrix.cols, " (outputs x inputs)"));
+    throw context.options.fault(
+        "weight",
+        text("layer ", layer, " is ", matrix.rows, " x ", matrix.cols,
+             of.kind == io::LayerKind::kConvolution ? " (output channels x input channel, y, x)"
+                                                    : " (outputs x inputs)"));
   }
   const auto weight = io::find_weight(reader.data(), matrix, output, input);
   const std::int64_t bytes = reader.data().bytes_read();

@@ -1,6 +1,7 @@
 #include "jobs/model_copy.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <tuple>
 
@@ -141,6 +142,9 @@ void copy_rest(Context& context, const io::ModelReader& reader,
   });
 }
 
+// The least magnitude that would be rounded to infinity.
+constexpr float kBeyondHalf = 65520;
+
 Bytes spread_rows(io::WeightType type, const kernels::CsrRows& rows,
                   std::span<const std::byte> before) {
   const std::int64_t width = io::bytes_of(type);
@@ -150,6 +154,11 @@ Bytes spread_rows(io::WeightType type, const kernels::CsrRows& rows,
       const std::size_t at = to_size((row * rows.cols + rows.indices[to_size(k)]) * width);
       const auto to = std::span(stored).subspan(at, to_size(width));
       const float weight = rows.value(k);
+      if (type == io::WeightType::kF16 && std::abs(weight) >= kBeyondHalf) {
+        throw Error(ExitStatus::kBadData,
+                    text("a weight is ", weight, " in row ", rows.first_row + row, ", column ",
+                         rows.indices[to_size(k)], ", which float16 does not hold"));
+      }
       float was = 0;
       if (!before.empty()) {
         io::to_floats(type, before.subspan(at, to_size(width)), std::span(&was, 1));

@@ -52,6 +52,7 @@ void copy_rest(Context& context, const io::ModelReader& reader,
 // `before`, unless that is empty.
 //   shapes   before and result (rows x cols) elements of `type`
 //   where    local, pure
+//   throws   Error(kBadData) if a weight is too large for the type
 std::vector<std::byte> spread_rows(io::WeightType type, const kernels::CsrRows& rows,
                                    std::span<const std::byte> before = {});
 

@@ -16,7 +16,6 @@
 #include "jobs/job.hpp"
 #include "jobs/output_plan.hpp"
 #include "jobs/pieces.hpp"
-#include "jobs/plan.hpp"
 #include "jobs/prune_model.hpp"
 #include "jobs/prune_reading.hpp"
 #include "jobs/prune_report.hpp"
@@ -197,6 +196,9 @@ OutputPlan plan_output(const Comm& world, const Options& options, const Pruning&
     if (pruning.has_batch()) {
       digests.push_back(io::input_digest(world, pruning.batch.catalog));
     }
+    for (const std::string& digest : stats_digests(world, pruning)) {
+      digests.push_back(digest);
+    }
     return digests;
   };
   return plan;
@@ -292,21 +294,6 @@ Pruned take_dead_neurons(Context& context, const Pruning& pruning, DeadNeurons& 
   return made;
 }
 
-// What samples on their way take of the memory, if there are any.
-std::int64_t bytes_for_samples(const Comm& world, const Pruning& pruning,
-                               std::int64_t memory_bytes) {
-  const std::int64_t bytes =
-      pruning.has_batch() ? CalibratedPruning::bytes(pruning, world.ranks()) : 0;
-  if (bytes > 0 && bytes > memory_bytes - 2 * kProgramBytes) {
-    throw Error(ExitStatus::kDoesNotFit,
-                text("samples, sums over them and a layer's rows need ", spelled_bytes(bytes),
-                     " beside the ", spelled_bytes(2 * kProgramBytes),
-                     " for all else, but --memory-per-rank is ", spelled_bytes(memory_bytes),
-                     "; fewer samples or more ranks would be right"));
-  }
-  return bytes;
-}
-
 }  // namespace
 
 ExitStatus run_prune(Context& context) {
@@ -326,6 +313,7 @@ ExitStatus run_prune(Context& context) {
   if (!pruning.settings.batch.empty()) {
     open_file(world, pruning.settings.batch, pruning.batch);
   }
+  open_stats(world, pruning);
   const std::int64_t memory_bytes = context.memory_per_rank();
   PieceMemory memory;
   Pieces pieces = locally(world, "planning", [&] {
@@ -334,7 +322,9 @@ ExitStatus run_prune(Context& context) {
     }
     check_chain(pruning);
     pruning.targets = prune_targets(pruning.settings, pruning.network());
-    memory = plan_pieces(memory_bytes - bytes_for_samples(world, pruning, memory_bytes));
+    check_stats(pruning);
+    memory = plan_pieces(memory_bytes -
+                         CalibratedPruning::plan_bytes(pruning, world.ranks(), memory_bytes));
     return deal_pieces(world, pruning, memory);
   });
   OutputPlan plan = plan_output(world, context.options, pruning);

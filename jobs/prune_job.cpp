@@ -38,8 +38,13 @@ Job prune_job() {
        "a sparsity for each layer: uniform, erk (more for layers that are large for their width), owl "
        "(with --calibrate: less for layers with outliers), or list:S0,S1,… with one for each layer")
       ("calibrate", word("BATCH"), "samples for methods that look at what layers are fed with")
+      ("activation-stats", word("FILE"),
+       "instead of --calibrate, for wanda, sparsegpt and --update: safetensors with LAYER.norms or "
+       "LAYER.gram, the norms or Gram matrix of each layer's inputs, as the PyTorch hook in "
+       "tests/examples/activation_stats.py writes them; with --to too")
       ("update", po::bool_switch(),
-       "after any mask: least squares for the weights that stay, on the samples of --calibrate")
+       "after any mask: least squares for the weights that stay, on the samples of --calibrate or "
+       "the Gram matrices of --activation-stats")
       ("rounds", po::value<std::int64_t>()->value_name("N")->default_value(1),
        "with --calibrate: reach the sparsity in N steps, with new inputs of the layers for each")
       ("schedule", word("SCHEDULE")->default_value("cubic"),
@@ -64,29 +69,32 @@ Job prune_job() {
       ("layout", word("LAYOUT")->default_value("csr"), "of the output: csr or triplets");
   // clang-format on
   add_unit_options(options);
-  return {"prune",
-          "take weights away from a network",
-          "prune NET --method M [--sparsity S | --keep K | --threshold T] -o NET2",
-          {"espalier prune net.h5 --method magnitude --sparsity 0.9 -o pruned.h5",
-           "mpirun -n 4 espalier prune net.h5 --method magnitude --sparsity 0.9 --scope layer "
-           "--exclude '^fc3$' --memory-per-rank 512MiB -o pruned.h5",
-           "espalier prune net.h5 --method magnitude --sparsity 0.95 --profile erk -o pruned.h5",
-           "espalier prune net.h5 --method nm --pattern 2:4 -o pruned.h5",
-           "mpirun -n 2 espalier prune llm --to safetensors --method magnitude --sparsity 0.5 "
-           "--scope row --exclude 'embed|lm_head' --memory-per-rank 1GiB -o llm-pruned",
-           "espalier prune net.h5 --method group --unit block:4x4 --sparsity 0.8 -o pruned.h5",
-           "espalier prune lenet.h5 --method group --unit filter --sparsity 0.5 --scope layer -o "
-           "pruned.h5",
-           "espalier prune pruned.h5 --method bias -o smaller.h5",
-           "espalier prune net.h5 --method lamp --sparsity 0.9 -o pruned.h5",
-           "espalier prune net.h5 --method wanda --calibrate batch.h5 --sparsity 0.9 -o pruned.h5",
-           "espalier prune net.h5 --method sparsegpt --update --calibrate batch.h5 --sparsity 0.7 "
-           "--memory-per-rank 2GiB -o pruned.h5",
-           "espalier prune net.h5 --method lp --p 0.5 --threshold 0.01 -o pruned.h5",
-           "espalier prune net.h5 --method scores --file scores.h5 --keep 100000 -o pruned.h5"},
-          {"network"},
-          options,
-          run_prune};
+  return {
+      "prune",
+      "take weights away from a network",
+      "prune NET --method M [--sparsity S | --keep K | --threshold T] -o NET2",
+      {"espalier prune net.h5 --method magnitude --sparsity 0.9 -o pruned.h5",
+       "mpirun -n 4 espalier prune net.h5 --method magnitude --sparsity 0.9 --scope layer "
+       "--exclude '^fc3$' --memory-per-rank 512MiB -o pruned.h5",
+       "espalier prune net.h5 --method magnitude --sparsity 0.95 --profile erk -o pruned.h5",
+       "espalier prune net.h5 --method nm --pattern 2:4 -o pruned.h5",
+       "mpirun -n 2 espalier prune llm --to safetensors --method magnitude --sparsity 0.5 "
+       "--scope row --exclude 'embed|lm_head' --memory-per-rank 1GiB -o llm-pruned",
+       "espalier prune net.h5 --method group --unit block:4x4 --sparsity 0.8 -o pruned.h5",
+       "espalier prune lenet.h5 --method group --unit filter --sparsity 0.5 --scope layer -o "
+       "pruned.h5",
+       "espalier prune pruned.h5 --method bias -o smaller.h5",
+       "espalier prune net.h5 --method lamp --sparsity 0.9 -o pruned.h5",
+       "espalier prune net.h5 --method wanda --calibrate batch.h5 --sparsity 0.9 -o pruned.h5",
+       "espalier prune net.h5 --method sparsegpt --update --calibrate batch.h5 --sparsity 0.7 "
+       "--memory-per-rank 2GiB -o pruned.h5",
+       "espalier prune llm --to safetensors --method wanda --activation-stats stats.safetensors "
+       "--sparsity 0.5 --exclude 'embed|lm_head' -o llm-pruned",
+       "espalier prune net.h5 --method lp --p 0.5 --threshold 0.01 -o pruned.h5",
+       "espalier prune net.h5 --method scores --file scores.h5 --keep 100000 -o pruned.h5"},
+      {"network"},
+      options,
+      run_prune};
 }
 
 }  // namespace espalier::jobs

@@ -11,176 +11,18 @@
 #include "io/checksum.hpp"
 #include "io/model_layers.hpp"
 #include "io/model_output.hpp"
-#include "jobs/candidates.hpp"
+#include "jobs/calibrated_pruning.hpp"
 #include "jobs/dense_pruning.hpp"
-#include "jobs/model_copy.hpp"
+#include "jobs/model_ways.hpp"
 #include "jobs/output_plan.hpp"
-#include "jobs/prune_reading.hpp"
 #include "jobs/prune_report.hpp"
 #include "jobs/spelling.hpp"
 
 namespace espalier::jobs {
 namespace {
 
-using kernels::CsrRows;
-using Bytes = std::vector<std::byte>;
-
-std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
-
-// What a run works with; borrowed.
-struct Run {
-  Context& context;
-  const Pruning& pruning;
-  const io::ModelReader& reader;
-  const Pieces& pieces;
-  const PieceMemory& memory;
-  const std::string& path;
-};
-
-struct Pruned {
-  std::vector<LayerOutcome> outcomes;
-  std::optional<double> threshold;
-};
-
-CsrRows rows_of(const Run& run, std::int64_t layer, Range rows, std::span<const std::byte> stored) {
-  CsrRows found;
-  found.first_row = rows.begin;
-  found.cols = run.reader.network().layers[to_size(layer)].weight.cols;
-  found.pointers.assign(1, 0);
-  std::vector<float> row_of(to_size(found.cols));
-  const std::size_t row_bytes = row_of.size() * to_size(io::bytes_of(run.reader.type(layer)));
-  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    io::to_floats(run.reader.type(layer),
-                  stored.subspan(to_size(row - rows.begin) * row_bytes, row_bytes), row_of);
-    for (std::size_t column = 0; column < row_of.size(); ++column) {
-      if (!std::isfinite(row_of[column])) {
-        run.reader.refuse_not_finite(layer, {row * found.cols, (row + 1) * found.cols});
-      }
-      if (row_of[column] != 0) {
-        found.indices.push_back(static_cast<std::uint32_t>(column));
-        found.values.push_back(row_of[column]);
-      }
-    }
-    found.pointers.push_back(std::ssize(found.indices));
-  }
-  return found;
-}
-
-double squares_of(const CsrRows& rows) {
-  double squares = 0;
-  for (std::int64_t k = 0; k < rows.nnz(); ++k) {
-    squares += static_cast<double>(rows.value(k)) * static_cast<double>(rows.value(k));
-  }
-  return squares;
-}
-
-// Joins what the ranks know of each layer.
-std::vector<LayerOutcome> join_outcomes(const Comm& world, const std::vector<LayerOutcome>& mine) {
-  std::vector<std::int64_t> kept;
-  std::vector<double> squares;
-  for (const LayerOutcome& outcome : mine) {
-    kept.push_back(outcome.kept);
-    squares.push_back(outcome.removed_squares);
-  }
-  world.sum(kept);
-  squares = exchange_sums(world, squares);
-  std::vector<LayerOutcome> all(mine.size());
-  for (std::size_t id = 0; id < all.size(); ++id) {
-    all[id] = {kept[id], squares[id], std::nullopt};
-  }
-  return all;
-}
-
-// Methods that decide row by row: each piece is read, decided on and written.
-Pruned apply_rules(const Run& run, io::ModelOutput& output, ModelDigest& digest) {
-  const Comm& world = run.context.world;
-  const KeyRule keys = key_rule(run.pruning);
-  std::vector<LayerOutcome> mine(run.reader.network().layers.size());
-  Progress progress("pruning", run.pieces.count(), "pieces");
-  for (std::int64_t layer = 0; layer < run.pieces.layers(); ++layer) {
-    for (std::int64_t round = 0; round < run.pieces.rounds(layer); ++round) {
-      locally(world, "pruning weights", [&] {
-        const PhaseTimer timer(run.context.times, Phase::kWrite);
-        const Range rows = run.pieces.rows(layer, round, world.rank());
-        const io::TensorPlace place = run.reader.place(layer);
-        const std::int64_t row_bytes = run.reader.network().layers[to_size(layer)].weight.cols *
-                                       io::bytes_of(run.reader.type(layer));
-        const std::int64_t position = run.reader.model().position(place) + rows.begin * row_bytes;
-        Bytes stored(to_size(rows.size() * row_bytes));
-        run.reader.read_bytes(place.file, position, stored);
-        digest.note(place.file, position, std::ssize(stored), io::crc32(stored));
-        KeyedRows keyed;
-        keyed.rows = rows_of(run, layer, rows, stored);
-        LayerOutcome& outcome = mine[to_size(layer)];
-        if (!run.pruning.targets.excluded[to_size(layer)]) {
-          const double before = squares_of(keyed.rows);
-          if (keys) {
-            keyed.keys = keys(layer, keyed.rows);
-          }
-          apply_rule(run.pruning, layer, keyed);
-          outcome.removed_squares += std::max(0.0, before - squares_of(keyed.rows));
-          stored = spread_rows(run.reader.type(layer), keyed.rows, stored);
-        }
-        outcome.kept += keyed.rows.nnz();
-        output.write(place.file, position, stored);
-      });
-      progress.done(run.pieces.number(layer, round) + 1);
-    }
-  }
-  return {join_outcomes(world, mine), std::nullopt};
-}
-
-Pieces deal_pieces(const Comm& world, const Pruning& pruning, const PieceMemory& memory,
-                   std::vector<std::int64_t> pieces = {}) {
-  const auto entries_before = [&](std::int64_t layer, std::int64_t row) {
-    return pruning.weights->nnz_before(layer, row) +
-           (pruning.has_other() ? pruning.other.reader->nnz_before(layer, row) : 0);
-  };
-  return Pieces(pruning.network(), world.ranks(), memory, entries_before,
-                {std::max<std::int64_t>(pruning.settings.group.rows, 1), std::move(pieces)});
-}
-
-// Methods whose weights compete by other keys than magnitudes, or in groups.
-// What earlier runs have finished is not read again.
-Pruned select_candidates(const Run& run, const io::Provenance& provenance,
-                         io::ModelOutput& output) {
-  const Comm& world = run.context.world;
-  UnitRun units(run.context, {"rows to read", run.path, provenance,
-                              passes_of(run.pruning.settings) * run.pieces.all_rows(),
-                              run.pieces.pieces(), run.memory.kept_bytes});
-  const Pieces pieces = locally(world, "planning", [&] {
-    return deal_pieces(world, run.pruning, run.memory, units.record().cut());
-  });
-  Candidates candidates(pieces, world.rank(), units.record(), kSettingAside);
-  PruneReading reading(run.context, run.pruning, pieces, candidates, units);
-  const auto verdicts = reading.run(run.memory.group_bytes);
-  Pruned made;
-  made.outcomes = candidates.settle(world, verdicts);
-  locally(world, "writing weights", [&] {
-    const PhaseTimer timer(run.context.times, Phase::kWrite);
-    for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
-      const io::TensorPlace place = run.reader.place(layer);
-      const io::WeightType type = run.reader.type(layer);
-      const std::int64_t row_bytes =
-          run.reader.network().layers[to_size(layer)].weight.cols * io::bytes_of(type);
-      for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
-        const Range rows = pieces.rows(layer, round, world.rank());
-        const std::int64_t position = run.reader.model().position(place) + rows.begin * row_bytes;
-        // Candidates hold float32, which is not all of a float64.
-        Bytes before(type == io::WeightType::kF64 ? to_size(rows.size() * row_bytes) : 0);
-        run.reader.read_bytes(place.file, position, before);
-        output.write(place.file, position,
-                     spread_rows(type, candidates.read(layer, round, made.outcomes[to_size(layer)]),
-                                 before));
-      }
-    }
-  });
-  units.finish();
-  return made;
-}
-
-Pruned prune_by_magnitude(const Run& run, DensePruning& dense, io::ModelOutput& output,
-                          ModelDigest& digest) {
+ModelPruned prune_by_magnitude(const ModelRun& run, DensePruning& dense, io::ModelOutput& output,
+                               ModelDigest& digest) {
   for (std::int64_t layer = 0; layer < run.pieces.layers(); ++layer) {
     dense.prune(layer, output, digest);
   }
@@ -199,7 +41,8 @@ PruneSettings model_settings(const Options& options) {
   if (!settings.batch.empty()) {
     throw options.fault("calibrate",
                         "runs samples through the network, and a model does not say "
-                        "which layer reads which; import it with --layers-file first");
+                        "which layer reads which; import it with --layers-file first, or give "
+                        "--activation-stats");
   }
   if (options.given("layout")) {
     throw options.fault("layout", "has no meaning with --to safetensors: weights stay dense");
@@ -230,7 +73,7 @@ void open_other(const Comm& world, Pruning& pruning) {
   });
 }
 
-void check_model(const Run& run) {
+void check_model(const ModelRun& run) {
   if (run.path.ends_with(".safetensors") && run.reader.model().files.size() != 1) {
     throw Error(ExitStatus::kUsage,
                 text("--out ", run.path, ": the model has ", run.reader.model().files.size(),
@@ -244,16 +87,18 @@ void check_model(const Run& run) {
   }
 }
 
-// Where the layers lie.
-std::vector<ModelStretch> weights_of(const io::ModelReader& reader) {
+// Where the layers lie that are not just copied.
+std::vector<ModelStretch> weights_of(const ModelRun& run, bool with_excluded) {
   std::vector<ModelStretch> stretches;
-  for (std::int64_t layer = 0; layer < std::ssize(reader.network().layers); ++layer) {
-    stretches.push_back(stretch_of(reader.model(), reader.place(layer)));
+  for (std::int64_t layer = 0; layer < std::ssize(run.reader.network().layers); ++layer) {
+    if (with_excluded || !run.pruning.targets.excluded[static_cast<std::size_t>(layer)]) {
+      stretches.push_back(stretch_of(run.reader.model(), run.reader.place(layer)));
+    }
   }
   return stretches;
 }
 
-OutputPlan describe_output(const Run& run) {
+OutputPlan describe_output(const ModelRun& run) {
   OutputPlan plan;
   plan.path = run.path;
   plan.provenance.kind = "model";
@@ -268,16 +113,19 @@ OutputPlan describe_output(const Run& run) {
   return plan;
 }
 
-std::vector<std::string> input_digests(const Run& run, const std::string& of_model) {
+std::vector<std::string> input_digests(const ModelRun& run, const std::string& of_model) {
   std::vector digests = {of_model};
   if (run.pruning.has_other()) {
     digests.push_back(io::input_digest(run.context.world, run.pruning.other.catalog));
+  }
+  for (const std::string& digest : stats_digests(run.context.world, run.pruning)) {
+    digests.push_back(digest);
   }
   return digests;
 }
 
 // Whether there is anything to do.
-bool begin_model(const Run& run, OutputPlan& plan) {
+bool begin_model(const ModelRun& run, OutputPlan& plan) {
   Context& context = run.context;
   const io::OutputOptions options = context.output_options();
   if (!options.force && io::output_exists(context.world, plan.path)) {
@@ -296,7 +144,8 @@ bool begin_model(const Run& run, OutputPlan& plan) {
   return true;
 }
 
-void finish_report(const Run& run, const OutputPlan& plan, const Pruned& made, double seconds) {
+void finish_report(const ModelRun& run, const OutputPlan& plan, const ModelPruned& made,
+                   double seconds) {
   Context& context = run.context;
   const io::Network& network = run.reader.network();
   log_layers(network, made.outcomes);
@@ -312,11 +161,13 @@ void finish_report(const Run& run, const OutputPlan& plan, const Pruned& made, d
 }
 
 // Reads, decides and writes.
-ExitStatus write_pruned(const Run& run, OutputPlan& plan, std::optional<DensePruning>& dense,
+ExitStatus write_pruned(const ModelRun& run, OutputPlan& plan, std::optional<DensePruning>& dense,
                         double start) {
   Context& context = run.context;
   const Comm& world = context.world;
-  const bool selects = !dense && run.pruning.settings.counts();
+  const PruneSettings& settings = run.pruning.settings;
+  const bool rebuilds = settings.calibrated() || settings.update;
+  const bool selects = !dense && (settings.counts() || rebuilds);
   ModelDigest digest(run.reader.model());
   if (selects) {
     plan.provenance.inputs =
@@ -327,10 +178,11 @@ ExitStatus write_pruned(const Run& run, OutputPlan& plan, std::optional<DensePru
   if (dense) {
     dense->count();
   }
-  copy_rest(context, run.reader, weights_of(run.reader), output, &digest);
-  const Pruned made = dense     ? prune_by_magnitude(run, *dense, output, digest)
-                      : selects ? select_candidates(run, plan.provenance, output)
-                                : apply_rules(run, output, digest);
+  copy_rest(context, run.reader, weights_of(run, !selects), output, &digest);
+  const ModelPruned made = dense      ? prune_by_magnitude(run, *dense, output, digest)
+                           : rebuilds ? rebuild_weights(run, plan.provenance, output)
+                           : selects  ? select_candidates(run, plan.provenance, output)
+                                      : apply_rules(run, output, digest);
   if (!selects) {
     plan.provenance.inputs = input_digests(run, digest.digest(world));
   }
@@ -362,22 +214,25 @@ ExitStatus prune_model(Context& context) {
   if (!pruning.settings.file.empty()) {
     open_other(world, pruning);
   }
+  open_stats(world, pruning);
   const std::string path = context.options.text("out");
   const std::int64_t memory_bytes = context.memory_per_rank();
   PieceMemory memory;
   const Pieces pieces = locally(world, "planning", [&] {
     pruning.targets = prune_targets(pruning.settings, pruning.network());
-    memory = plan_pieces(memory_bytes);
-    return deal_pieces(world, pruning, memory);
+    check_stats(pruning);
+    memory = plan_pieces(memory_bytes -
+                         CalibratedPruning::plan_bytes(pruning, world.ranks(), memory_bytes));
+    return deal_model(world, pruning, memory);
   });
-  const Run run{context, pruning, *reader, pieces, memory, path};
+  const ModelRun run{context, pruning, *reader, pieces, memory, path};
   locally(world, "planning", [&] { check_model(run); });
   OutputPlan plan = describe_output(run);
   if (!begin_model(run, plan)) {
     return ExitStatus::kDone;
   }
   std::optional<DensePruning> dense;
-  if (DensePruning::can(pruning.settings)) {
+  if (DensePruning::can(pruning.settings) && !pruning.settings.update) {
     locally(world, "planning", [&] {
       dense.emplace(context, pruning, *reader, pieces, memory.group_bytes, folder_of(path));
     });

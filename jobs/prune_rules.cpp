@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "framework/random.hpp"
+#include "io/checksum.hpp"
 #include "kernels/masks.hpp"
 
 namespace espalier::jobs {
@@ -54,7 +56,60 @@ std::vector<std::uint32_t> score_keys(const Pruning& pruning, std::int64_t layer
   return keys;
 }
 
+// |w| times the norm of its input. Pieces come layer by layer, so the norms of one are kept.
+KeyRule norm_rule(const Pruning& pruning) {
+  std::int64_t of = -1;
+  std::vector<float> norms;
+  return [&pruning, of, norms](std::int64_t layer, const CsrRows& rows) mutable {
+    if (pruning.targets.excluded[to_size(layer)]) {
+      return kernels::magnitude_keys(rows);
+    }
+    if (of != layer) {
+      norms = pruning.stats->norms(pruning.network().layers[to_size(layer)].name, rows.cols);
+      of = layer;
+    }
+    std::vector<std::uint32_t> keys;
+    keys.reserve(to_size(rows.nnz()));
+    for (std::int64_t k = 0; k < rows.nnz(); ++k) {
+      keys.push_back(
+          score_key(rows.value(k), static_cast<double>(norms[rows.indices[to_size(k)]])));
+    }
+    return keys;
+  };
+}
+
 }  // namespace
+
+void open_stats(const Comm& comm, Pruning& pruning) {
+  if (!pruning.settings.stats.empty()) {
+    pruning.stats.emplace(comm, pruning.settings.stats);
+  }
+}
+
+void check_stats(const Pruning& pruning) {
+  for (std::size_t id = 0; pruning.stats && id < pruning.network().layers.size(); ++id) {
+    const io::Layer& layer = pruning.network().layers[id];
+    if (pruning.targets.excluded[id]) {
+      continue;
+    }
+    if (pruning.settings.method == PruneMethod::kWanda) {
+      pruning.stats->norms(layer.name, layer.weight.cols);
+    }
+    if (pruning.settings.needs_gram()) {
+      pruning.stats->gram(layer.name, layer.weight.cols, {0, 0});
+    }
+  }
+}
+
+std::vector<std::string> stats_digests(const Comm& comm, const Pruning& pruning) {
+  return pruning.stats ? std::vector{io::digest_files(comm, {pruning.settings.stats})}
+                       : std::vector<std::string>();
+}
+
+std::uint32_t score_key(float weight, double factor) {
+  const double score = std::abs(static_cast<double>(weight)) * factor;
+  return std::max(kernels::magnitude_key(static_cast<float>(std::min(score, 3e38))), 1U);
+}
 
 KeyRule key_rule(const Pruning& pruning) {
   if (pruning.settings.method == PruneMethod::kRandom) {
@@ -67,7 +122,7 @@ KeyRule key_rule(const Pruning& pruning) {
       return score_keys(pruning, layer, rows);
     };
   }
-  return {};
+  return pruning.settings.method == PruneMethod::kWanda ? norm_rule(pruning) : KeyRule();
 }
 
 void apply_rule(const Pruning& pruning, std::int64_t layer, KeyedRows& keyed) {
@@ -75,7 +130,8 @@ void apply_rule(const Pruning& pruning, std::int64_t layer, KeyedRows& keyed) {
   CsrRows& rows = keyed.rows;
   if (settings.scope == PruneScope::kRow) {
     const std::int64_t keep =
-        settings.keep ? *settings.keep : kernels::kept_of(rows.cols, settings.sparsity.value_or(0));
+        settings.keep ? *settings.keep
+                      : kernels::kept_of(rows.cols, pruning.targets.sparsities[to_size(layer)]);
     kernels::keep_per_row(rows, keyed.keys.empty() ? kernels::magnitude_keys(rows) : keyed.keys,
                           keep);
   } else if (settings.method == PruneMethod::kNm) {

@@ -140,7 +140,8 @@ void read_scope(const Options& options, const MethodRule& rule, PruneSettings& s
   if (options.given("scope") && settings.scope == PruneScope::kGlobal) {
     throw options.fault("profile", "goes with --scope layer");
   }
-  if (settings.scope == PruneScope::kRow && settings.calibrated()) {
+  const bool by_inputs = settings.calibrated() || settings.method == PruneMethod::kWanda;
+  if (settings.scope == PruneScope::kRow && by_inputs) {
     return;
   }
   if (options.given("scope") && settings.scope != PruneScope::kLayer) {
@@ -206,10 +207,28 @@ void read_group(const Options& options, PruneSettings& settings) {
   settings.norm = norm == "1" ? GroupNorm::kOne : norm == "2" ? GroupNorm::kTwo : GroupNorm::kMax;
 }
 
-// --calibrate, and what goes with it only.
+// Who needs to know the inputs of layers, and from where.
+void check_inputs(const Options& options, const PruneSettings& settings) {
+  const bool wanda = settings.method == PruneMethod::kWanda;
+  const bool wanted = settings.calibrated() || settings.update || wanda;
+  if (wanted && settings.batch.empty() && settings.stats.empty()) {
+    throw options.fault(settings.update ? "update" : "method",
+                        "needs --calibrate BATCH or --activation-stats FILE");
+  }
+  if (!settings.batch.empty() && !settings.stats.empty()) {
+    throw options.fault("activation-stats", "stands in the place of --calibrate");
+  }
+  if (!wanted && !settings.batch.empty()) {
+    throw options.fault("calibrate",
+                        text("goes with --method ", options.text("method"), " and --update only"));
+  }
+  if (!settings.stats.empty() && !wanda && !settings.needs_gram()) {
+    throw options.fault("activation-stats", "goes with wanda, sparsegpt and --update only");
+  }
+}
+
+// What goes with inputs of layers only.
 void read_calibration(const Options& options, PruneSettings& settings) {
-  settings.batch = options.given("calibrate") ? options.text("calibrate") : "";
-  settings.update = options.flag("update");
   settings.rounds = static_cast<int>(options.integer("rounds", 1, 1000));
   settings.cubic = options.choice("schedule", {"cubic", "linear"}) == "cubic";
   settings.outlier = options.number("outlier");
@@ -219,16 +238,10 @@ void read_calibration(const Options& options, PruneSettings& settings) {
                           settings.method == PruneMethod::kCompensate)) {
     throw options.fault("update", text("does not go with --method ", options.text("method")));
   }
-  const bool wanted = settings.calibrated() || settings.update;
-  if (wanted && settings.batch.empty()) {
-    throw options.fault(settings.update ? "update" : "method", "needs --calibrate BATCH");
-  }
-  if (!wanted && !settings.batch.empty()) {
-    throw options.fault("calibrate",
-                        text("goes with --method ", options.text("method"), " and --update only"));
-  }
-  if (owl && !settings.calibrated()) {
-    throw options.fault("profile", "owl goes with wanda, sparsegpt and bias --calibrate only");
+  check_inputs(options, settings);
+  const bool on_samples = settings.calibrated() && settings.stats.empty();
+  if (owl && !on_samples) {
+    throw options.fault("profile", "owl goes with --calibrate and wanda, sparsegpt and bias only");
   }
   for (const std::string name : {"outlier", "spread"}) {
     if (options.given(name) && !owl) {
@@ -238,8 +251,9 @@ void read_calibration(const Options& options, PruneSettings& settings) {
       throw options.fault(name, "a number from 0 on would be right");
     }
   }
-  if (settings.rounds > 1 && (!settings.calibrated() || settings.keep)) {
-    throw options.fault("rounds", "goes with --sparsity of wanda, sparsegpt and bias --calibrate");
+  if (settings.rounds > 1 && (!on_samples || settings.keep)) {
+    throw options.fault("rounds",
+                        "goes with --calibrate and --sparsity of wanda, sparsegpt and bias");
   }
   if (settings.method == PruneMethod::kSparseGpt && settings.keep) {
     throw options.fault("keep", "does not go with --method sparsegpt, which takes a share");
@@ -280,6 +294,9 @@ PruneSettings prune_settings(const Options& options) {
   const MethodRule& rule = method_rule(options, method);
   PruneSettings settings;
   settings.method = rule.method;
+  settings.batch = options.given("calibrate") ? options.text("calibrate") : "";
+  settings.stats = options.given("activation-stats") ? options.text("activation-stats") : "";
+  settings.update = options.flag("update");
   check_own_options(options, rule);
   read_profile(options, settings);
   read_amount(options, rule, settings);

@@ -60,6 +60,7 @@ struct PruneSettings {
   std::string exclude;  // a regular expression, empty for none
   std::string file;     // of masks or scores
   std::string batch;    // to calibrate with
+  std::string stats;    // of activations, instead of a batch
   bool update = false;  // least squares for the weights that stay
   int rounds = 1;
   bool cubic = true;                  // how sparsity grows over the rounds; else linear
@@ -67,11 +68,13 @@ struct PruneSettings {
   io::MatrixFormat layout = io::MatrixFormat::kCsr;
 
   bool shrinks() const noexcept { return method == PruneMethod::kL1 || method == PruneMethod::kLp; }
-  // Whether the inputs of layers decide on weights.
+  // Whether layers are pruned one after the other, each with its inputs in sight. Norms from a file
+  // are keys like any others.
   bool calibrated() const noexcept {
-    return method == PruneMethod::kWanda || method == PruneMethod::kSparseGpt ||
+    return (method == PruneMethod::kWanda && stats.empty()) || method == PruneMethod::kSparseGpt ||
            method == PruneMethod::kCompensate;
   }
+  bool needs_gram() const noexcept { return method == PruneMethod::kSparseGpt || update; }
   // Whether weights or groups of different rows compete, so that counts decide.
   bool counts() const noexcept;
   // The same for weights by their keys.

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from support import ProgramTest, content, main
+from test_convolution import filters
 
 FORMS = ["csr", "csc", "triplets", "tensor", "map", "list", "vector"]
 # A rank's share of a layer is then cut into many pieces.
@@ -161,7 +162,7 @@ class ConvertTest(ProgramTest):
         self.check_weights("direct.h5")
         for form in FORMS:
             with self.subTest(form=form):
-                for ranks in (1, 2, 3, 4):
+                for ranks in (1, 2 + FORMS.index(form) % 3):
                     memory = LITTLE if ranks % 2 else []
                     self.convert(form, self.net, f"{form}{ranks}.h5", *memory, ranks=ranks)
                     self.assertEqual(content(f"{form}{ranks}.h5"), content(f"{form}1.h5"))
@@ -259,6 +260,51 @@ class ConvertTest(ProgramTest):
         for place, word in (("0,2000,0", "2000"), ("1,0,0", "layer 1"), ("0,1", "LAYER"),
                             ("0,1,x", "LAYER"), ("0,-1,2", "LAYER")):
             self.refused("inspect", "form.h5", "--weight", place, status=64, words=[word])
+
+    def test_networks_with_convolutions(self):
+        """Filters stay as they are, layers of connections between them and the output do not."""
+        self.espalier("generate", "lenet", "--seed", 2, "-o", "lenet.h5")
+        self.espalier("prune", "lenet.h5", "--method", "group", "--unit", "filter", "--sparsity",
+                      0.6, "--scope", "layer", "-o", "half.h5")
+        write_batch("images.h5", 9, 784)
+        self.espalier("infer", "half.h5", "images.h5", "-o", "r.h5", "--output", "full")
+        expected = snapshot("r.h5")
+        self.assertGreater(expected["output/values"][1][1][0], 50)
+        self.convert("csr", "half.h5", "direct.h5")
+        before = snapshot("half.h5")
+        for number, form in enumerate(FORMS):
+            with self.subTest(form=form):
+                self.convert(form, "half.h5", "form.h5", "--force", ranks=1 + number % 3)
+                after = snapshot("form.h5")
+                filters = [name for name in before if name.startswith(("layers/000000/weight",
+                                                                       "layers/000002/weight"))]
+                self.assertEqual(len(filters), 8)
+                for name in filters:
+                    self.assertEqual(after[name], before[name], name)
+                self.espalier("infer", "form.h5", "images.h5", "-o", "f.h5", "--output", "full",
+                              "--force", ranks=1 + number % 2)
+                self.assertEqual(snapshot("f.h5"), expected)
+                self.convert("csr", "form.h5", "back.h5", "--force")
+                self.assertEqual(snapshot("back.h5"), snapshot("direct.h5"))
+
+    def test_one_weight_of_a_filter(self):
+        self.espalier("generate", "lenet", "--seed", 2, "-o", "lenet.h5")
+        self.espalier("prune", "lenet.h5", "--method", "magnitude", "--sparsity", 0.97, "-o",
+                      "few.h5")
+        with h5py.File("few.h5", "r") as file:
+            bank = filters(file["layers/000002/weight"]).reshape(16, -1)
+        gone = np.argwhere(np.all(bank.reshape(16, 6, 25) == 0, axis=2))
+        inside = np.argwhere((bank == 0) & np.repeat(np.any(bank.reshape(16, 6, 25), axis=2), 25,
+                                                     axis=1))
+        there = np.argwhere(bank)
+        self.assertTrue(len(gone) and len(inside) and len(there))
+        for row, col in (there[0], there[-1], inside[0], gone[0] * (1, 25), gone[-1] * (1, 25)):
+            found = json.loads(self.espalier("inspect", "few.h5", "--weight", f"2,{row},{col}",
+                                             "--json").out)
+            self.assertEqual(np.float32(found["weight"]), bank[row, col])
+            self.assertEqual(found["stored"], bank[row, col] != 0)
+        for place, word in (("2,16,0", "16"), ("2,0,150", "150"), ("1,0,0", "max_pool")):
+            self.refused("inspect", "few.h5", "--weight", place, status=64, words=[word])
 
     def test_memory(self):
         self.refused("convert", self.net, "--to", "csc", "-o", "out.h5", "--memory-per-rank",

@@ -40,10 +40,13 @@ def keep_rows(weights, scores, keep):
 
 
 def sparse_gpt(weights, x, sparsity):
+    return sparse_gpt_by_gram(weights, x @ x.T, sparsity)
+
+
+def sparse_gpt_by_gram(weights, gram, sparsity):
     """Algorithm 1 of the paper: blocks of 128 columns, in each the weights that count least go."""
     work, (rows, n) = weights.astype(float), weights.shape
-    gram = x @ x.T
-    gram += 0.01 * np.mean(np.diag(gram)) * np.eye(n)
+    gram = gram + 0.01 * np.mean(np.diag(gram)) * np.eye(n)
     upper = np.linalg.cholesky(np.linalg.inv(gram)).T
     for begin in range(0, n, 128):
         end = min(begin + 128, n)

@@ -9,6 +9,7 @@ import struct
 import h5py
 import numpy
 
+import safetensors_format as st
 from support import ESPALIER, ProgramTest, main, ring_layer, write_lines, write_triples
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -45,6 +46,8 @@ def make_user_data():
         file["x"] = numpy.eye(9, 5, dtype=numpy.float32)
         file["y"] = numpy.arange(9)
         file["name"] = numpy.array([b"sample-%d" % s for s in range(9)])
+    st.write("stats.safetensors", {f"fc{layer}.norms": st.Tensor.of("F32", numpy.arange(width))
+                                   for layer, width in ((1, 784), (2, 512), (3, 512))})
 
 
 class ReadmeTest(ProgramTest):

@@ -1,0 +1,200 @@
+#include "jobs/model_ways.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <utility>
+
+#include "framework/agree.hpp"
+#include "framework/log.hpp"
+#include "io/checksum.hpp"
+#include "jobs/calibrated_pruning.hpp"
+#include "jobs/candidates.hpp"
+#include "jobs/output_plan.hpp"
+#include "jobs/prune_reading.hpp"
+
+namespace espalier::jobs {
+namespace {
+
+using kernels::CsrRows;
+using Bytes = std::vector<std::byte>;
+
+std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
+
+CsrRows rows_of(const ModelRun& run, std::int64_t layer, Range rows,
+                std::span<const std::byte> stored) {
+  CsrRows found;
+  found.first_row = rows.begin;
+  found.cols = run.reader.network().layers[to_size(layer)].weight.cols;
+  found.pointers.assign(1, 0);
+  std::vector<float> row_of(to_size(found.cols));
+  const std::size_t row_bytes = row_of.size() * to_size(io::bytes_of(run.reader.type(layer)));
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    io::to_floats(run.reader.type(layer),
+                  stored.subspan(to_size(row - rows.begin) * row_bytes, row_bytes), row_of);
+    for (std::size_t column = 0; column < row_of.size(); ++column) {
+      if (!std::isfinite(row_of[column])) {
+        run.reader.refuse_not_finite(layer, {row * found.cols, (row + 1) * found.cols});
+      }
+      if (row_of[column] != 0) {
+        found.indices.push_back(static_cast<std::uint32_t>(column));
+        found.values.push_back(row_of[column]);
+      }
+    }
+    found.pointers.push_back(std::ssize(found.indices));
+  }
+  return found;
+}
+
+double squares_of(const CsrRows& rows) {
+  double squares = 0;
+  for (std::int64_t k = 0; k < rows.nnz(); ++k) {
+    squares += static_cast<double>(rows.value(k)) * static_cast<double>(rows.value(k));
+  }
+  return squares;
+}
+
+// Joins what the ranks know of each layer.
+std::vector<LayerOutcome> join_outcomes(const Comm& world, const std::vector<LayerOutcome>& mine) {
+  std::vector<std::int64_t> kept;
+  std::vector<double> squares;
+  for (const LayerOutcome& outcome : mine) {
+    kept.push_back(outcome.kept);
+    squares.push_back(outcome.removed_squares);
+  }
+  world.sum(kept);
+  squares = exchange_sums(world, squares);
+  std::vector<LayerOutcome> all(mine.size());
+  for (std::size_t id = 0; id < all.size(); ++id) {
+    all[id] = {kept[id], squares[id], std::nullopt};
+  }
+  return all;
+}
+
+UnitJob units_of(const ModelRun& run, const io::Provenance& provenance) {
+  return {"rows to read",      run.path,
+          provenance,          passes_of(run.pruning.settings) * run.pieces.all_rows(),
+          run.pieces.pieces(), run.memory.kept_bytes};
+}
+
+// Writes the layers that are pruned; `read` gives this rank's rows, local.
+void write_weights(const ModelRun& run, const Pieces& pieces, io::ModelOutput& output,
+                   const std::function<CsrRows(std::int64_t layer, std::int64_t round)>& read) {
+  const Comm& world = run.context.world;
+  locally(world, "writing weights", [&] {
+    const PhaseTimer timer(run.context.times, Phase::kWrite);
+    for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
+      const io::TensorPlace place = run.reader.place(layer);
+      const io::WeightType type = run.reader.type(layer);
+      const std::int64_t row_bytes =
+          run.reader.network().layers[to_size(layer)].weight.cols * io::bytes_of(type);
+      const bool excluded = run.pruning.targets.excluded[to_size(layer)];
+      for (std::int64_t round = 0; !excluded && round < pieces.rounds(layer); ++round) {
+        const Range rows = pieces.rows(layer, round, world.rank());
+        const std::int64_t position = run.reader.model().position(place) + rows.begin * row_bytes;
+        // What is kept of weights is float32, which is not all of a float64.
+        Bytes before(type == io::WeightType::kF64 ? to_size(rows.size() * row_bytes) : 0);
+        run.reader.read_bytes(place.file, position, before);
+        output.write(place.file, position, spread_rows(type, read(layer, round), before));
+      }
+    }
+  });
+}
+
+}  // namespace
+
+ModelPruned apply_rules(const ModelRun& run, io::ModelOutput& output, ModelDigest& digest) {
+  const Comm& world = run.context.world;
+  const KeyRule keys = key_rule(run.pruning);
+  std::vector<LayerOutcome> mine(run.reader.network().layers.size());
+  Progress progress("pruning", run.pieces.count(), "pieces");
+  for (std::int64_t layer = 0; layer < run.pieces.layers(); ++layer) {
+    for (std::int64_t round = 0; round < run.pieces.rounds(layer); ++round) {
+      locally(world, "pruning weights", [&] {
+        const PhaseTimer timer(run.context.times, Phase::kWrite);
+        const Range rows = run.pieces.rows(layer, round, world.rank());
+        const io::TensorPlace place = run.reader.place(layer);
+        const std::int64_t row_bytes = run.reader.network().layers[to_size(layer)].weight.cols *
+                                       io::bytes_of(run.reader.type(layer));
+        const std::int64_t position = run.reader.model().position(place) + rows.begin * row_bytes;
+        Bytes stored(to_size(rows.size() * row_bytes));
+        run.reader.read_bytes(place.file, position, stored);
+        digest.note(place.file, position, std::ssize(stored), io::crc32(stored));
+        KeyedRows keyed;
+        keyed.rows = rows_of(run, layer, rows, stored);
+        LayerOutcome& outcome = mine[to_size(layer)];
+        if (!run.pruning.targets.excluded[to_size(layer)]) {
+          const double before = squares_of(keyed.rows);
+          if (keys) {
+            keyed.keys = keys(layer, keyed.rows);
+          }
+          apply_rule(run.pruning, layer, keyed);
+          outcome.removed_squares += std::max(0.0, before - squares_of(keyed.rows));
+          stored = spread_rows(run.reader.type(layer), keyed.rows, stored);
+        }
+        outcome.kept += keyed.rows.nnz();
+        output.write(place.file, position, stored);
+      });
+      progress.done(run.pieces.number(layer, round) + 1);
+    }
+  }
+  return {join_outcomes(world, mine), std::nullopt};
+}
+
+Pieces deal_model(const Comm& world, const Pruning& pruning, const PieceMemory& memory,
+                  std::vector<std::int64_t> pieces) {
+  const auto entries_before = [&](std::int64_t layer, std::int64_t row) {
+    return pruning.weights->nnz_before(layer, row) +
+           (pruning.has_other() ? pruning.other.reader->nnz_before(layer, row) : 0);
+  };
+  return Pieces(pruning.network(), world.ranks(), memory, entries_before,
+                {std::max<std::int64_t>(pruning.settings.group.rows, 1), std::move(pieces)});
+}
+
+ModelPruned select_candidates(const ModelRun& run, const io::Provenance& provenance,
+                              io::ModelOutput& output) {
+  const Comm& world = run.context.world;
+  UnitRun units(run.context, units_of(run, provenance));
+  const Pieces pieces = locally(world, "planning", [&] {
+    return deal_model(world, run.pruning, run.memory, units.record().cut());
+  });
+  Candidates candidates(pieces, world.rank(), units.record(), kSettingAside);
+  PruneReading reading(run.context, run.pruning, pieces, candidates, units);
+  const auto verdicts = reading.run(run.memory.group_bytes);
+  ModelPruned made;
+  made.outcomes = candidates.settle(world, verdicts);
+  write_weights(run, pieces, output, [&](std::int64_t layer, std::int64_t round) {
+    return candidates.read(layer, round, made.outcomes[to_size(layer)]);
+  });
+  units.finish();
+  return made;
+}
+
+ModelPruned rebuild_weights(const ModelRun& run, const io::Provenance& provenance,
+                            io::ModelOutput& output) {
+  const Comm& world = run.context.world;
+  UnitRun units(run.context, units_of(run, provenance));
+  const Pieces pieces = locally(world, "planning", [&] {
+    return deal_model(world, run.pruning, run.memory, units.record().cut());
+  });
+  Candidates candidates(pieces, world.rank(), units.record(), kSettingAside);
+  std::vector<LayerOutcome> masked;
+  CalibratedPruning::Mask mask;
+  if (!run.pruning.settings.calibrated()) {
+    PruneReading reading(run.context, run.pruning, pieces, candidates, units);
+    masked = candidates.settle(world, reading.run(run.memory.group_bytes));
+    mask = [&](std::int64_t layer, std::int64_t round) {
+      return candidates.read(layer, round, masked[to_size(layer)]);
+    };
+  }
+  CalibratedPruning rebuilt(run.context, run.pruning, pieces, mask, folder_of(run.path),
+                            run.memory.kept_bytes);
+  rebuilt.run([&] { units.after_unit(); });
+  write_weights(run, pieces, output, [&](std::int64_t layer, std::int64_t round) {
+    return rebuilt.read(layer, round).rows;
+  });
+  units.finish();
+  return {rebuilt.outcomes(), std::nullopt};
+}
+
+}  // namespace espalier::jobs

@@ -1,0 +1,51 @@
+// The ways of pruning a whole model, but by magnitudes alone (dense_pruning.hpp).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/model_layers.hpp"
+#include "io/model_output.hpp"
+#include "jobs/job.hpp"
+#include "jobs/model_copy.hpp"
+#include "jobs/pieces.hpp"
+#include "jobs/prune_report.hpp"
+#include "jobs/prune_rules.hpp"
+
+namespace espalier::jobs {
+
+// What a run works with; borrowed.
+struct ModelRun {
+  Context& context;
+  const Pruning& pruning;
+  const io::ModelReader& reader;
+  const Pieces& pieces;
+  const PieceMemory& memory;
+  const std::string& path;
+};
+
+struct ModelPruned {
+  std::vector<LayerOutcome> outcomes;
+  std::optional<double> threshold;
+};
+
+// Cuts the layers; `pieces` as Pieces.
+Pieces deal_model(const Comm& world, const Pruning& pruning, const PieceMemory& memory,
+                  std::vector<std::int64_t> pieces = {});
+
+// All of them are collective and throw SharedError.
+
+// Methods that decide row by row: each piece is read, decided on and written. Writes all layers.
+ModelPruned apply_rules(const ModelRun& run, io::ModelOutput& output, ModelDigest& digest);
+// Methods whose weights compete by other keys than magnitudes, or in groups. Writes the layers that
+// are not excluded; what earlier runs have finished is not read again.
+ModelPruned select_candidates(const ModelRun& run, const io::Provenance& provenance,
+                              io::ModelOutput& output);
+// Methods that change the weights that stay by the Gram matrices of their inputs. Writes the layers
+// that are not excluded.
+ModelPruned rebuild_weights(const ModelRun& run, const io::Provenance& provenance,
+                            io::ModelOutput& output);
+
+}  // namespace espalier::jobs
