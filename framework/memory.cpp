@@ -110,13 +110,21 @@ void* allocate_aligned(std::size_t bytes) {
     throw std::bad_alloc();
   }
   if (alignment == kHugePage) {
-    // Advice only: a kernel without huge pages refuses it, and small pages do as well.
-    static_cast<void>(madvise(pointer, whole, MADV_HUGEPAGE));
+    advise_huge_pages(pointer, whole);
   }
   return pointer;
 }
 
 void free_aligned(void* pointer) noexcept { std::free(pointer); }
+
+void advise_huge_pages(void* pointer, std::size_t bytes) noexcept {
+  const std::size_t before = reinterpret_cast<std::uintptr_t>(pointer) % kHugePage;
+  const std::size_t skipped = before == 0 ? 0 : kHugePage - before;
+  if (bytes >= skipped + kHugePage) {
+    static_cast<void>(madvise(static_cast<std::byte*>(pointer) + skipped,
+                              (bytes - skipped) / kHugePage * kHugePage, MADV_HUGEPAGE));
+  }
+}
 
 std::int64_t cache_bytes(int level) {
   expects(level >= 1 && level <= 3, "a cache has level 1, 2 or 3");

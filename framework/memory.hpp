@@ -51,6 +51,9 @@ class AlignedBuffer {
 //   throws   std::bad_alloc
 void* allocate_aligned(std::size_t bytes);
 void free_aligned(void* pointer) noexcept;
+// Advises huge pages for the whole ones within memory that nobody has touched yet. Advice only: a
+// system without them goes on with small ones.
+void advise_huge_pages(void* pointer, std::size_t bytes) noexcept;
 
 // The cache of `level` 1 (data), 2 or 3 that a core sees; 32 KiB, 1 MiB and 32 MiB where the system
 // does not say.

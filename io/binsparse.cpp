@@ -353,8 +353,9 @@ class Parser {
   }
 
   void check_size(const Dataset& dataset) const {
-    require(dataset.bytes() / kMaxInflation <= catalog_.file_bytes, "dataset ", dataset.path,
-            " claims ", dataset.bytes(), " bytes in a file of ", catalog_.file_bytes);
+    const std::string name = dataset.path.substr(dataset.path.rfind('/') + 1);
+    require(dataset.bytes() / kMaxInflation <= catalog_.file_bytes, "dataset ", name, " claims ",
+            dataset.bytes(), " bytes in a file of ", catalog_.file_bytes);
   }
 
   // Lengths are compared here, so whatever is allocated later has the size of what is stored.

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <iomanip>
 #include <limits>
 #include <map>
 #include <optional>
 #include <type_traits>
+#include <utility>
 
 #include "framework/error.hpp"
 #include "io/checksum.hpp"
@@ -32,9 +34,15 @@ constexpr ElementType kLike = std::is_same_v<Number, std::int64_t>    ? kInt64
 
 }  // namespace
 
+struct DataFile::Shared {
+  std::optional<ChecksumLayout> layout;  // with the table: read when it is first needed
+  std::vector<std::uint32_t> table;
+  std::atomic<std::int64_t> bytes_read = 0;
+};
+
 struct DataFile::State {
-  explicit State(const Catalog& described)
-      : catalog(described), file(described.file), arrays(described.file) {
+  State(const Catalog& described, std::shared_ptr<Shared> with)
+      : catalog(described), file(described.file), arrays(described.file), shared(std::move(with)) {
     if (file.size() != catalog.file_bytes) {
       throw Error(ExitStatus::kBadData, text(catalog.file, ": had ", catalog.file_bytes,
                                              " bytes when it was opened and has ", file.size(),
@@ -75,7 +83,7 @@ struct DataFile::State {
     if (out.empty()) {
       return;
     }
-    bytes_read += std::ssize(out);
+    shared->bytes_read += std::ssize(out);
     if (dataset.offset) {
       fetch_ahead(dataset, begin + std::ssize(out), std::ssize(out));
       file.read(*dataset.offset + begin, out);
@@ -94,7 +102,7 @@ struct DataFile::State {
   }
 
   void load_table() {
-    if (layout) {
+    if (shared->layout) {
       return;
     }
     const Dataset& stored = catalog.dataset(kChecksumPath);
@@ -103,14 +111,14 @@ struct DataFile::State {
       complain(stored, ": is ", to_string(stored.type), " and has ", stored.count(),
                " elements; the file's data needs ", wanted.blocks(), " checksums of type uint32");
     }
-    table.resize(static_cast<std::size_t>(wanted.blocks()));
-    fetch(stored, 0, std::as_writable_bytes(std::span(table)));
-    layout = std::move(wanted);
+    shared->table.resize(static_cast<std::size_t>(wanted.blocks()));
+    fetch(stored, 0, std::as_writable_bytes(std::span(shared->table)));
+    shared->layout = std::move(wanted);
   }
 
   void check_block(const Dataset& dataset, std::int64_t block, std::span<const std::byte> bytes) {
     const std::uint32_t wanted =
-        table[static_cast<std::size_t>(layout->first_block(dataset.path) + block)];
+        shared->table[static_cast<std::size_t>(shared->layout->first_block(dataset.path) + block)];
     const std::uint32_t found = crc32(bytes);
     if (found != wanted) {
       complain(dataset, ": damaged: bytes ", block * kBlockBytes, " to ",
@@ -122,7 +130,7 @@ struct DataFile::State {
 
   // A block of which only a part is wanted; the latest one is kept for the next part.
   std::span<const std::byte> edge_block(const Dataset& dataset, std::int64_t block) {
-    const std::int64_t number = layout->first_block(dataset.path) + block;
+    const std::int64_t number = shared->layout->first_block(dataset.path) + block;
     if (number != edge_number) {
       edge_number = -1;
       const std::int64_t begin = block * kBlockBytes;
@@ -144,9 +152,11 @@ struct DataFile::State {
     }
   }
 
+  bool has_checksums() const { return catalog.find_dataset(kChecksumPath) != nullptr; }
+
   // Stored bytes from `begin` on, verified if the file has checksums.
   void read_bytes(const Dataset& dataset, std::int64_t begin, std::span<std::byte> out) {
-    if (catalog.find_dataset(kChecksumPath) == nullptr || dataset.path == kChecksumPath) {
+    if (!has_checksums() || dataset.path == kChecksumPath) {
       fetch(dataset, begin, out);
       return;
     }
@@ -246,24 +256,29 @@ struct DataFile::State {
   const Catalog& catalog;
   InputFile file;
   H5ArrayReader arrays;
-  std::optional<ChecksumLayout> layout;  // with the table: read when it is first needed
-  std::vector<std::uint32_t> table;
+  std::shared_ptr<Shared> shared;
   std::vector<std::byte> edge, piece;
   std::int64_t edge_number = -1;                  // in the table
   std::map<std::int64_t, std::int64_t> asked_to;  // by offset of the dataset: fetched ahead to here
-  std::int64_t bytes_read = 0;
 };
 
-DataFile::DataFile(const Catalog& catalog) : state_(std::make_unique<State>(catalog)) {}
+DataFile::DataFile(const Catalog& catalog)
+    : DataFile(std::make_unique<State>(catalog, std::make_shared<Shared>())) {}
+DataFile::DataFile(std::unique_ptr<State> state) : state_(std::move(state)) {}
 DataFile::~DataFile() = default;
 DataFile::DataFile(DataFile&&) noexcept = default;
 DataFile& DataFile::operator=(DataFile&&) noexcept = default;
 
+DataFile DataFile::for_thread() const {
+  if (state_->has_checksums()) {
+    state_->load_table();
+  }
+  return DataFile(std::make_unique<State>(state_->catalog, state_->shared));
+}
+
 const Catalog& DataFile::catalog() const noexcept { return state_->catalog; }
 
-bool DataFile::has_checksums() const noexcept {
-  return state_->catalog.datasets.contains(kChecksumPath);
-}
+bool DataFile::has_checksums() const noexcept { return state_->has_checksums(); }
 
 void DataFile::read(const Dataset& dataset, std::int64_t first, std::span<std::int64_t> out) const {
   state_->read(dataset, first, out);
@@ -321,6 +336,6 @@ float DataFile::peek_value(const Dataset& dataset, std::int64_t position) const 
                                    : state_->peek<float>(dataset, position);
 }
 
-std::int64_t DataFile::bytes_read() const noexcept { return state_->bytes_read; }
+std::int64_t DataFile::bytes_read() const noexcept { return state_->shared->bytes_read; }
 
 }  // namespace espalier::io

@@ -24,6 +24,12 @@ class DataFile {
   DataFile(DataFile&&) noexcept;
   DataFile& operator=(DataFile&&) noexcept;
 
+  // The same file for one more thread; such readers share the checksum table and what bytes_read()
+  // counts. Only for datasets that have an offset: HDF5, which reads the others, has no threads.
+  //   where    local, not inside a parallel_for
+  //   throws   as reading does
+  DataFile for_thread() const;
+
   const Catalog& catalog() const noexcept;
   bool has_checksums() const noexcept;
 
@@ -51,7 +57,10 @@ class DataFile {
   std::int64_t bytes_read() const noexcept;
 
  private:
+  struct Shared;
   struct State;
+  explicit DataFile(std::unique_ptr<State> state);
+
   std::unique_ptr<State> state_;
 };
 

@@ -1,10 +1,13 @@
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "framework/error.hpp"
+#include "framework/memory.hpp"
+#include "framework/parallel.hpp"
 #include "io/row_reading.hpp"
 
 namespace espalier::io {
@@ -13,13 +16,32 @@ namespace {
 using kernels::CsrFault;
 using kernels::CsrRows;
 
-// Looks, without branches, for what find_fault would then name.
-bool columns_sound(std::span<const std::uint32_t> columns, std::int64_t cols) {
-  std::uint32_t fault = columns.empty() || columns.back() < cols ? 0 : 1;
-  for (std::size_t k = 1; k < columns.size(); ++k) {
-    fault |= columns[k - 1] < columns[k] ? 0U : 1U;
+// Looks, without branches, for what find_fault would then name: in the stored values [turn], each
+// row as far as it lies there.
+bool columns_sound(const CsrRows& rows, Range turn) {
+  const std::vector<std::int64_t>& pointers = rows.pointers;
+  auto next = std::upper_bound(pointers.begin(), pointers.end(), turn.begin);
+  std::uint32_t fault = 0;
+  for (std::int64_t begin = turn.begin; begin < turn.end; ++next) {
+    const std::int64_t end = std::min(*next, turn.end);
+    const auto columns =
+        std::span(rows.indices)
+            .subspan(static_cast<std::size_t>(begin),
+                     static_cast<std::size_t>(std::max(end - begin, std::int64_t{0})));
+    fault |= columns.empty() || columns.back() < rows.cols ? 0U : 1U;
+    for (std::size_t k = 1; k < columns.size(); ++k) {
+      fault |= columns[k - 1] < columns[k] ? 0U : 1U;
+    }
+    begin = end;
   }
   return fault == 0;
+}
+
+// The same where a row goes on from one turn to the next.
+bool joint_sound(const CsrRows& rows, std::int64_t at) {
+  const auto k = static_cast<std::size_t>(at);
+  return std::binary_search(rows.pointers.begin(), rows.pointers.end(), at) ||
+         rows.indices[k - 1] < rows.indices[k];
 }
 
 bool values_finite(std::span<const float> values) {
@@ -31,6 +53,33 @@ bool values_finite(std::span<const float> values) {
   return fault == 0;
 }
 
+// A reader for each thread, or none where one has to read alone or has read before others start.
+std::vector<DataFile> readers_for(const DataFile& file, std::int64_t turns, const Dataset& indices,
+                                  const Dataset& values) {
+  constexpr std::int64_t kWorthTurns = 8;
+  std::vector<DataFile> readers;
+  if (turns >= kWorthTurns && indices.offset && values.offset) {
+    for (int thread = 0; thread < threads() && threads() > 1; ++thread) {
+      readers.push_back(file.for_thread());
+    }
+  }
+  return readers;
+}
+
+// Makes room for `count` numbers, whatever they are. Memory of a smaller layer is not copied, and
+// what is taken anew has room for layers that are a little larger.
+template <typename Number>
+void make_room(std::int64_t count, std::vector<Number>& out) {
+  const auto size = static_cast<std::size_t>(count);
+  if (out.capacity() < size) {
+    const std::size_t room = size + size / 32;
+    out = {};
+    out.reserve(room);
+    advise_huge_pages(out.data(), room * sizeof(Number));
+  }
+  out.resize(size);
+}
+
 // Fills the indices and values of rows whose pointers are there, from stored value `first` on.
 // Returns whether they are sound.
 bool read_stored(const DataFile& file, const MatrixInfo& matrix, std::int64_t first,
@@ -39,30 +88,45 @@ bool read_stored(const DataFile& file, const MatrixInfo& matrix, std::int64_t fi
   const Dataset& values = part(file, matrix, "values");
   const std::int64_t count = rows.nnz();
   rows.iso = matrix.iso && matrix.stored > 0;
-  rows.indices.resize(static_cast<std::size_t>(count));
-  rows.values.resize(static_cast<std::size_t>(rows.iso ? 1 : count));
+  make_room(count, rows.indices);
+  make_room(rows.iso ? 1 : count, rows.values);
   if (rows.iso) {
     file.read(values, 0, std::span(rows.values));
   }
-  bool sound = !rows.iso || count == 0 || values_finite(rows.values);
-  std::size_t row = 0;
-  for (std::int64_t at = 0; at < count;) {
-    const std::int64_t end = std::min(count, at + kTurn - (first + at) % kTurn);
-    const auto turn = [&](auto& all) {
-      return std::span(all).subspan(static_cast<std::size_t>(at),
-                                    static_cast<std::size_t>(end - at));
+  // Borders of turns in the file, so that each block of it is read once.
+  const std::int64_t turns = count == 0 ? 0 : (first + count - 1) / kTurn - first / kTurn + 1;
+  const auto border = [&](std::int64_t turn) {
+    return std::clamp((first / kTurn + turn) * kTurn - first, std::int64_t{0}, count);
+  };
+  const auto read_turn = [&](const DataFile& from, Range turn) {
+    const auto own = [&](auto& all) {
+      return std::span(all).subspan(static_cast<std::size_t>(turn.begin),
+                                    static_cast<std::size_t>(turn.size()));
     };
-    file.read(indices, first + at, turn(rows.indices));
+    from.read(indices, first + turn.begin, own(rows.indices));
     if (!rows.iso) {
-      file.read(values, first + at, turn(rows.values));
-      sound = values_finite(turn(rows.values)) && sound;
+      from.read(values, first + turn.begin, own(rows.values));
     }
-    for (; row + 1 < rows.pointers.size() && rows.pointers[row + 1] <= end; ++row) {
-      const auto begin = static_cast<std::size_t>(rows.pointers[row]);
-      const auto length = static_cast<std::size_t>(rows.pointers[row + 1]) - begin;
-      sound = columns_sound(std::span(rows.indices).subspan(begin, length), rows.cols) && sound;
+    return columns_sound(rows, turn) && (rows.iso || values_finite(own(rows.values)));
+  };
+  std::atomic<bool> all_sound = !rows.iso || count == 0 || values_finite(rows.values);
+  const auto readers = readers_for(file, turns, indices, values);
+  const auto work = [&](std::int64_t turn, int thread) {
+    const DataFile& own = readers.empty() ? file : readers[static_cast<std::size_t>(thread)];
+    if (!read_turn(own, {border(turn), border(turn + 1)})) {
+      all_sound = false;
     }
-    at = end;
+  };
+  if (readers.empty()) {
+    for (std::int64_t turn = 0; turn < turns; ++turn) {
+      work(turn, 0);
+    }
+  } else {
+    parallel_for(turns, work);
+  }
+  bool sound = all_sound;
+  for (std::int64_t turn = 1; turn < turns; ++turn) {
+    sound = joint_sound(rows, border(turn)) && sound;
   }
   return sound;
 }

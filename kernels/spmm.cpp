@@ -92,6 +92,13 @@ EpilogueArgs epilogue_args(const Epilogue& epilogue, std::span<const float> bias
   return args;
 }
 
+// Where the numbers of a pair of rows begin; a pair without any may still step to its second row.
+template <typename Number>
+const Number* begin_of_pairs(std::span<const Number> numbers) {
+  static constexpr std::array<Number, 2> kNone{};
+  return numbers.empty() ? kNone.data() : numbers.data();
+}
+
 }  // namespace
 
 void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t row_begin,
@@ -111,8 +118,8 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.pairs = blocked.pairs.empty() ? nullptr : blocked.pairs.data();
   args.rungs = blocked.rungs.data();
   args.rung_rows = blocked.rung_rows.data();
-  args.block_indices = blocked.indices.data();
-  args.block_values = blocked.values.data();
+  args.block_indices = begin_of_pairs<std::uint16_t>(blocked.indices);
+  args.block_values = begin_of_pairs<float>(blocked.values);
   const MaximumRows& maxima = layer.maxima();
   args.maxima_pointers = maxima.pointers.empty() ? nullptr : maxima.pointers.data();
   args.maxima_indices = maxima.indices.data();

@@ -21,6 +21,11 @@ struct TileView {
   int64_t value_step;   // to the next input's; 0 where one value serves for all
   const uint32_t* rows;
   int64_t count;
+
+  // Its rows from `row` on.
+  TileView from(int64_t row) const {
+    return {count == 0 ? values : values + row, value_step, rows + row, count};
+  }
 };
 
 // Bias and limits of the sums, or where a curve follows the plain sums.
@@ -122,18 +127,14 @@ HWY_INLINE void run_rows_by_threes(const SpmmArgs& a, const TileView& tile, int6
   constexpr int kVectors = 3;
   constexpr int kRest = static_cast<int>(kPanelWidth / hn::MaxLanes(Tag())) % kVectors;
   const size_t step = kVectors * hn::Lanes(Tag());
-  const auto rows_from = [&](int64_t pass) HWY_ATTR {
-    const int64_t row = pass * kHeight;
-    return TileView{tile.values + row, tile.value_step, tile.rows + row, tile.count};
-  };
   size_t column = 0;
   for (; column + step <= kPanelWidth; column += step) {
     for (int64_t pass = 0; pass < passes; ++pass) {
-      run_columns<kHeight, kVectors>(a, rows_from(pass), indices, column);
+      run_columns<kHeight, kVectors>(a, tile.from(pass * kHeight), indices, column);
     }
   }
   for (int64_t pass = 0; kRest > 0 && pass < passes; ++pass) {
-    run_columns<kHeight, HWY_MAX(kRest, 1)>(a, rows_from(pass), indices, column);
+    run_columns<kHeight, HWY_MAX(kRest, 1)>(a, tile.from(pass * kHeight), indices, column);
   }
   if (a.epilogue.curve == 0) return;
   for (int64_t row = 0; row < passes * kHeight; ++row) {
@@ -167,8 +168,7 @@ HWY_INLINE void run_part(const SpmmArgs& a, const Tile& tile, TileView view, con
   for (uint32_t r = 0; r < tile.height; ++r) {
     const int64_t row = tile.rows[r];
     if (row < a.row_begin || row >= a.row_end) continue;
-    const TileView one = {view.values + r, view.value_step, view.rows + r, view.count};
-    run_rows<1, 4>(a, one, indices);
+    run_rows<1, 4>(a, view.from(r), indices);
   }
 }
 
@@ -184,8 +184,7 @@ HWY_INLINE void run_tiles(const SpmmArgs& a, const Index* all_indices) {
       continue;
     }
     for (uint32_t r = 0; r < tile.height;) {
-      const TileView rest = {view.values + r, view.value_step, view.rows + r, view.count};
-      r += run_some_rows(a, rest, tile.height - r, indices);
+      r += run_some_rows(a, view.from(r), tile.height - r, indices);
     }
   }
 }

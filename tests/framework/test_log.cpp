@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/test/unit_test.hpp>
 #include <chrono>
 #include <filesystem>
@@ -162,11 +163,13 @@ std::string terminal_of(Work&& work) {
     const Redirected redirected(terminal);
     work();
   }
-  std::string seen(4096, '\0');
-  fcntl(screen, F_SETFL, O_NONBLOCK);
-  const ssize_t length = read(screen, seen.data(), seen.size());
-  seen.resize(static_cast<std::size_t>(std::max<ssize_t>(0, length)));
   close(terminal);
+  // What was written arrives a little later, and the end only behind it.
+  std::string seen;
+  std::array<char, 4096> piece{};
+  for (ssize_t length = 0; (length = read(screen, piece.data(), piece.size())) > 0;) {
+    seen.append(piece.data(), static_cast<std::size_t>(length));
+  }
   close(screen);
   return seen;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/parallel.hpp"
 #include "framework/random.hpp"
 #include "io/matrix_rows.hpp"
 #include "tests/io/checksummed.hpp"
@@ -142,9 +143,9 @@ BOOST_AUTO_TEST_CASE(all_formats_and_types_give_the_same_rows) {
            {.format = "CSR"},
            {.format = "COO"},
            {.format = "DMAT"},
-           {.format = "CSR", .index = H5T_STD_U16LE},
+           {.format = "CSR", .index = H5T_STD_U32LE},
            {.format = "COO", .index = H5T_STD_U32BE, .value = H5T_IEEE_F64BE},
-           {.format = "CSR", .index = H5T_STD_U16LE, .value = H5T_IEEE_F64LE, .chunk = {50}},
+           {.format = "CSR", .index = H5T_STD_U32LE, .value = H5T_IEEE_F64LE, .chunk = {50}},
            {.format = "COO", .index = H5T_STD_I16LE, .chunk = {100}},
            {.format = "DMAT", .chunk = {1000}}}) {
     for (const bool summed : {false, true}) {
@@ -243,6 +244,40 @@ BOOST_AUTO_TEST_CASE(faults_are_found_around_the_borders_of_turns) {
     BOOST_CHECK_EQUAL(change(at, width, 1),
                       text(place, " has column ", width, " but the matrix is ", width, " wide"));
   }
+}
+
+// Enough for several threads to share it.
+BOOST_AUTO_TEST_CASE(threads_read_the_same_rows_and_find_the_same_faults) {
+  const Triplets matrix = random_matrix(30, 50000, 0.9);
+  const std::vector<std::int64_t> pointers = pointers_of(matrix);
+  BOOST_REQUIRE_GT(matrix.value.size(), 10 * 131072U);
+  {
+    MadeFile file("large.h5");
+    put_matrix(file, matrix, pointers, {.format = "CSR", .index = H5T_STD_U32LE});
+  }
+  const Catalog catalog = walked("large.h5");
+  const MatrixInfo info = io::parse_matrix(catalog, "/m");
+  for (const int threads : {1, 3}) {
+    set_threads(threads);
+    const DataFile file(catalog);
+    check_rows(read_rows(file, info, {1, 30}), matrix, {1, 30});
+    // Indices, values and the pointers of 29 rows.
+    const auto first = static_cast<std::size_t>(pointers[1]);
+    BOOST_CHECK_GE(file.bytes_read(), 8 * (matrix.value.size() - first));
+    for (const std::size_t at : {first, std::size_t{10 * 131072}, matrix.value.size() - 1}) {
+      Triplets changed = matrix;
+      changed.value[at] = kNan;
+      BOOST_CHECK_EQUAL(refusal(changed, pointers),
+                        text("65 hostile.h5: /m: row ", matrix.row[at], ", column ",
+                             matrix.column[at], ": the value is not finite"));
+    }
+    Triplets changed = matrix;
+    const auto end = static_cast<std::size_t>(pointers[20]);
+    changed.column[end - 1] = changed.column[end - 2];
+    BOOST_CHECK_EQUAL(refusal(changed, pointers), text("65 hostile.h5: /m: row 19 has column ",
+                                                       matrix.column[end - 2], " twice"));
+  }
+  set_threads(1);
 }
 
 BOOST_AUTO_TEST_CASE(nothing_stored_is_no_error) {

@@ -28,7 +28,7 @@ BOOST_AUTO_TEST_CASE(an_unsupported_target_is_refused) {
 
 BOOST_AUTO_TEST_CASE(the_peak_is_plausible) {
   const double peak = measure_fma_peak();
-  BOOST_CHECK_GT(peak, 1e8);
+  BOOST_CHECK_GT(peak, 1e7);  // also where nothing is optimised
   BOOST_CHECK_LT(peak, 1e12);
 }
 
