@@ -15,20 +15,25 @@ HWY_BEFORE_NAMESPACE();
 namespace espalier::kernels {
 namespace HWY_NAMESPACE {
 
-// A tile, or some rows of it, ready to run.
+// A tile, or some rows and inputs of it, ready to run.
 struct TileView {
   const float* values;  // of the first input, one for each row
   int64_t value_step;   // to the next input's; 0 where one value serves for all
   const uint32_t* rows;
   int64_t count;
+  bool opens, closes;  // with the tile's first inputs, with its last ones
 
   // Its rows from `row` on.
   TileView from(int64_t row) const {
-    return {count == 0 ? values : values + row, value_step, rows + row, count};
+    return {count == 0 ? values : values + row, value_step, rows + row, count, opens, closes};
   }
 };
 
-// Bias and limits of the sums, or where a curve follows the plain sums.
+// Inputs that all rows of a group go through before the next ones: 24 KiB of activations stay in
+// the first-level cache.
+constexpr int64_t kTileInputs = 96;
+
+// Bias and limits of the sums; the plain sums where more inputs or a curve follow.
 template <int kHeight, int kVectors>
 HWY_INLINE void store_tile(const SpmmArgs& a, const TileView& tile, const Vector (*sums)[kVectors],
                            size_t column) {
@@ -36,7 +41,7 @@ HWY_INLINE void store_tile(const SpmmArgs& a, const TileView& tile, const Vector
   const BitsTag du;
   const size_t lanes = hn::Lanes(d);
   float* out = a.out + column;
-  if (a.epilogue.curve != 0) {
+  if (!tile.closes || a.epilogue.curve != 0) {
 #pragma GCC unroll 16
     for (int r = 0; r < kHeight; ++r) {
 #pragma GCC unroll 4
@@ -79,6 +84,16 @@ HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Inde
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::Zero(d);
   }
+  if (!tile.opens) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kHeight; ++r) {
+      const float* so_far = a.out + column + size_t{tile.rows[r]} * kPanelWidth;
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        sums[r][v] = hn::Load(d, so_far + static_cast<size_t>(v) * lanes);
+      }
+    }
+  }
   const float* in = a.in + column;
   const float* w = tile.values;
   for (int64_t k = 0; k < tile.count; ++k) {
@@ -104,7 +119,7 @@ HWY_NOINLINE void run_rows(const SpmmArgs& a, const TileView& tile, const Index*
   for (size_t column = 0; column < kPanelWidth; column += step) {
     tile_columns<kHeight, kVectors>(a, tile, indices, column);
   }
-  if (a.epilogue.curve == 0) return;
+  if (!tile.closes || a.epilogue.curve == 0) return;
   for (int r = 0; r < kHeight; ++r) {
     float* row = a.out + static_cast<size_t>(tile.rows[r]) * kPanelWidth;
     finish_row(row, a.epilogue, tile.rows[r]);
@@ -136,7 +151,7 @@ HWY_INLINE void run_rows_by_threes(const SpmmArgs& a, const TileView& tile, int6
   for (int64_t pass = 0; kRest > 0 && pass < passes; ++pass) {
     run_columns<kHeight, HWY_MAX(kRest, 1)>(a, tile.from(pass * kHeight), indices, column);
   }
-  if (a.epilogue.curve == 0) return;
+  if (!tile.closes || a.epilogue.curve == 0) return;
   for (int64_t row = 0; row < passes * kHeight; ++row) {
     float* out = a.out + static_cast<size_t>(tile.rows[row]) * kPanelWidth;
     finish_row(out, a.epilogue, tile.rows[row]);
@@ -162,30 +177,44 @@ HWY_INLINE uint32_t run_some_rows(const SpmmArgs& a, const TileView& tile, uint3
   return run_rows<1, 4>(a, tile, indices), 1;
 }
 
-// Rows of a tile that a range cuts through are done one by one.
+// Some inputs of a tile. Rows of a tile that a range of rows cuts through are done one by one.
 template <class Index>
-HWY_INLINE void run_part(const SpmmArgs& a, const Tile& tile, TileView view, const Index* indices) {
+HWY_INLINE void run_tile(const SpmmArgs& a, const Tile& tile, int64_t from, int64_t inputs,
+                         const Index* indices) {
+  const int64_t step = a.iso ? 0 : int64_t{tile.height};
+  const TileView view = {
+      a.values + tile.first_value + from * step, step, tile.rows, inputs, from == 0,
+      from + inputs == int64_t{tile.count}};
+  if (tile.rows[0] >= a.row_begin && tile.rows[tile.height - 1] < a.row_end) {
+    for (uint32_t r = 0; r < tile.height;) {
+      r += run_some_rows(a, view.from(r), tile.height - r, indices + from);
+    }
+    return;
+  }
   for (uint32_t r = 0; r < tile.height; ++r) {
-    const int64_t row = tile.rows[r];
-    if (row < a.row_begin || row >= a.row_end) continue;
-    run_rows<1, 4>(a, view.from(r), indices);
+    if (tile.rows[r] < a.row_begin || tile.rows[r] >= a.row_end) continue;
+    run_rows<1, 4>(a, view.from(r), indices + from);
   }
 }
 
+// The tiles of a group, which have the same inputs, follow one another.
 template <class Index>
 HWY_INLINE void run_tiles(const SpmmArgs& a, const Index* all_indices) {
-  for (int64_t t = 0; t < a.tile_count; ++t) {
-    const Tile& tile = a.tiles[t];
-    const Index* indices = all_indices + tile.first_index;
-    const TileView view = {a.values + tile.first_value, a.iso ? 0 : int64_t{tile.height}, tile.rows,
-                           int64_t{tile.count}};
-    if (tile.rows[0] < a.row_begin || tile.rows[tile.height - 1] >= a.row_end) {
-      run_part(a, tile, view, indices);
-      continue;
+  for (int64_t begin = 0, end = 0; begin < a.tile_count; begin = end) {
+    const int64_t first_index = a.tiles[begin].first_index, count = a.tiles[begin].count;
+    while (end < a.tile_count && a.tiles[end].first_index == first_index &&
+           a.tiles[end].count == count) {
+      ++end;
     }
-    for (uint32_t r = 0; r < tile.height;) {
-      r += run_some_rows(a, view.from(r), tile.height - r, indices);
-    }
+    int64_t from = 0;
+    do {  // once also where there are no inputs
+      const int64_t left = count - from;
+      const int64_t inputs = left < kTileInputs * 3 / 2 ? left : kTileInputs;
+      for (int64_t t = begin; t < end; ++t) {
+        run_tile(a, a.tiles[t], from, inputs, all_indices + first_index);
+      }
+      from += inputs;
+    } while (from < count);
   }
 }
 
