@@ -127,6 +127,50 @@ HWY_NOINLINE void run_rows(const SpmmArgs& a, const TileView& tile, const Index*
   }
 }
 
+// What the next group of rows reads and writes, fetched a few lines after each pass of this one.
+template <class Index>
+struct GroupAhead {
+  const Index* inputs = nullptr;
+  int64_t left = 0;     // of the inputs
+  int64_t at_once = 0;  // after a pass
+  const Tile* tile = nullptr;
+  const Tile* tile_end = nullptr;
+  uint32_t row = 0;  // of the tile
+
+  HWY_INLINE void fetch(const SpmmArgs& a) {
+    for (int64_t n = HWY_MIN(at_once, left); n > 0; --n, --left) {
+      const float* x = a.in + static_cast<size_t>(*inputs++) * kPanelWidth;
+      for (int line = 0; line < kPanelWidth; line += 16) __builtin_prefetch(x + line, 0, 3);
+    }
+    for (int n = 0; n < 2 && tile < tile_end; ++n) {
+      const float* y = a.out + size_t{tile->rows[row]} * kPanelWidth;
+      for (int line = 0; line < kPanelWidth; line += 16) __builtin_prefetch(y + line, 1, 3);
+      if (++row < tile->height) continue;
+      row = 0;
+      ++tile;
+    }
+  }
+};
+
+// Inputs from which on a panel is beyond a second-level cache of 512 KiB. With less, fetching ahead
+// costs more than it saves.
+constexpr int64_t kFarInputs = 2048;
+
+// For the tiles [next, end), whose group follows one of `tiles` tiles.
+template <class Index>
+HWY_INLINE GroupAhead<Index> group_ahead(const SpmmArgs& a, const Index* all_indices, int64_t next,
+                                         int64_t tiles) {
+  if (a.inputs < kFarInputs || next >= a.tile_count) return {};
+  const int64_t end = HWY_MIN(a.tile_count, next + tiles);
+  const int64_t count = a.tiles[next].count;
+  return {all_indices + a.tiles[next].first_index,
+          count,
+          count / (4 * tiles) + 1,
+          a.tiles + next,
+          a.tiles + end,
+          0};
+}
+
 // Some columns of some rows. Not inlined either.
 template <int kHeight, int kVectors, class Index>
 HWY_NOINLINE void run_columns(const SpmmArgs& a, const TileView& tile, const Index* indices,
@@ -138,7 +182,7 @@ HWY_NOINLINE void run_columns(const SpmmArgs& a, const TileView& tile, const Ind
 // multiply-adds, each weight three. All rows of a tile go through some columns before the next.
 template <int kHeight, class Index>
 HWY_INLINE void run_rows_by_threes(const SpmmArgs& a, const TileView& tile, int64_t passes,
-                                   const Index* indices) {
+                                   const Index* indices, GroupAhead<Index>& ahead) {
   constexpr int kVectors = 3;
   constexpr int kRest = static_cast<int>(kPanelWidth / hn::MaxLanes(Tag())) % kVectors;
   const size_t step = kVectors * hn::Lanes(Tag());
@@ -146,6 +190,7 @@ HWY_INLINE void run_rows_by_threes(const SpmmArgs& a, const TileView& tile, int6
   for (; column + step <= kPanelWidth; column += step) {
     for (int64_t pass = 0; pass < passes; ++pass) {
       run_columns<kHeight, kVectors>(a, tile.from(pass * kHeight), indices, column);
+      ahead.fetch(a);
     }
   }
   for (int64_t pass = 0; kRest > 0 && pass < passes; ++pass) {
@@ -163,37 +208,40 @@ HWY_INLINE void run_rows_by_threes(const SpmmArgs& a, const TileView& tile, int6
 // vectors of samples beside one another. Returns how many rows it did.
 template <class Index>
 HWY_INLINE uint32_t run_some_rows(const SpmmArgs& a, const TileView& tile, uint32_t left,
-                                  const Index* indices) {
+                                  const Index* indices, [[maybe_unused]] GroupAhead<Index>& ahead) {
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_ARCH_ARM_A64
   constexpr int kFew = 4;  // vectors for four rows and less, of 32 registers
   if (left >= 8) return run_rows<8, 2>(a, tile, indices), 8;
   if (left >= 4) return run_rows<4, kFew>(a, tile, indices), 4;
   if (left == 3) return run_rows<3, kFew>(a, tile, indices), 3;
 #else
-  if (left >= 4) return run_rows_by_threes<4>(a, tile, left / 4, indices), left / 4 * 4;
-  if (left == 3) return run_rows_by_threes<3>(a, tile, 1, indices), 3;
+  if (left >= 4) return run_rows_by_threes<4>(a, tile, left / 4, indices, ahead), left / 4 * 4;
+  if (left == 3) return run_rows_by_threes<3>(a, tile, 1, indices, ahead), 3;
 #endif
   if (left == 2) return run_rows<2, 4>(a, tile, indices), 2;
   return run_rows<1, 4>(a, tile, indices), 1;
 }
 
-// Some inputs of a tile. Rows of a tile that a range of rows cuts through are done one by one.
-template <class Index>
-HWY_INLINE void run_tile(const SpmmArgs& a, const Tile& tile, int64_t from, int64_t inputs,
-                         const Index* indices) {
+// Inputs [from, from + inputs) of a tile.
+HWY_INLINE TileView view_of(const SpmmArgs& a, const Tile& tile, int64_t from, int64_t inputs) {
   const int64_t step = a.iso ? 0 : int64_t{tile.height};
-  const TileView view = {
-      a.values + tile.first_value + from * step, step, tile.rows, inputs, from == 0,
-      from + inputs == int64_t{tile.count}};
+  return {a.values + tile.first_value + from * step, step, tile.rows, inputs, from == 0,
+          from + inputs == int64_t{tile.count}};
+}
+
+// Rows of a tile that a range of rows cuts through are done one by one.
+template <class Index>
+HWY_INLINE void run_tile(const SpmmArgs& a, const Tile& tile, const TileView& view,
+                         const Index* indices, GroupAhead<Index>& ahead) {
   if (tile.rows[0] >= a.row_begin && tile.rows[tile.height - 1] < a.row_end) {
     for (uint32_t r = 0; r < tile.height;) {
-      r += run_some_rows(a, view.from(r), tile.height - r, indices + from);
+      r += run_some_rows(a, view.from(r), tile.height - r, indices, ahead);
     }
     return;
   }
   for (uint32_t r = 0; r < tile.height; ++r) {
     if (tile.rows[r] < a.row_begin || tile.rows[r] >= a.row_end) continue;
-    run_rows<1, 4>(a, view.from(r), indices + from);
+    run_rows<1, 4>(a, view.from(r), indices);
   }
 }
 
@@ -206,12 +254,14 @@ HWY_INLINE void run_tiles(const SpmmArgs& a, const Index* all_indices) {
            a.tiles[end].count == count) {
       ++end;
     }
+    const Index* indices = all_indices + first_index;
+    GroupAhead<Index> ahead = group_ahead(a, all_indices, end, end - begin);
     int64_t from = 0;
     do {  // once also where there are no inputs
       const int64_t left = count - from;
       const int64_t inputs = left < kTileInputs * 3 / 2 ? left : kTileInputs;
       for (int64_t t = begin; t < end; ++t) {
-        run_tile(a, a.tiles[t], from, inputs, all_indices + first_index);
+        run_tile(a, a.tiles[t], view_of(a, a.tiles[t], from, inputs), indices + from, ahead);
       }
       from += inputs;
     } while (from < count);
