@@ -3,7 +3,7 @@
 #include <stdexcept>
 
 #include "kernels/pack.hpp"
-#include "tests/kernels/cases.hpp"
+#include "tests/kernels/spmm_cases.hpp"
 
 namespace espalier::kernels {
 namespace {
@@ -137,6 +137,21 @@ BOOST_AUTO_TEST_CASE(a_layer_without_rows_packs) {
   BOOST_TEST(packed.rows() == 0);
   BOOST_TEST(packed.nnz() == 0);
   BOOST_TEST(maps_zero_to_zero(packed));
+}
+
+BOOST_AUTO_TEST_CASE(groups_on_panels_beyond_the_caches_match_to_the_bit) {
+  for (const std::int64_t target : testing::single_targets()) {
+    const testing::OnTarget guard(target);
+    testing::Random random(6);
+    for (int number = 0; number < 6; ++number) {
+      spmm_cases::Case c;
+      c.rows = testing::grouped_rows(random, 5 + random.below(90), 2500, 7, 0.02);
+      c.bias = {-0.125F};
+      c.epilogue = spmm_cases::random_epilogue(random);
+      c.in = testing::random_floats(random, c.rows.cols * kPanelWidth);
+      spmm_cases::check_case(c, spmm_cases::run(c, 1 + random.below(3)), number);
+    }
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -195,21 +195,6 @@ BOOST_AUTO_TEST_CASE(the_epilogue_alone_gives_the_same_bits) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(groups_on_panels_beyond_the_caches_match_to_the_bit) {
-  for (const std::int64_t target : testing::single_targets()) {
-    const OnTarget guard(target);
-    Random random(6);
-    for (int number = 0; number < 6; ++number) {
-      Case c;
-      c.rows = testing::grouped_rows(random, 5 + random.below(90), 2500, 7, 0.02);
-      c.bias = {-0.125F};
-      c.epilogue = random_epilogue(random);
-      c.in = testing::random_floats(random, c.rows.cols * kPanelWidth);
-      check_case(c, run(c, 1 + random.below(3)), number);
-    }
-  }
-}
-
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace espalier::kernels
