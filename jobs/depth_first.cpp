@@ -127,8 +127,10 @@ void DepthFirst::multiply(std::size_t id, Block& block) {
   block.bits.assign(block.panels.size() * kWidth, 0U);
   for (std::size_t panel = 0; panel < block.panels.size(); ++panel) {
     float* const out = take_panel();
+    const std::int64_t columns = std::min<std::int64_t>(
+        kWidth, std::ssize(block.samples) - static_cast<std::int64_t>(panel) * kWidth);
     compute_rows(layer, block.panels[panel], out, {0, layer.packed.rows()},
-                 block.bits.data() + panel * kWidth);
+                 block.bits.data() + panel * kWidth, columns);
     free_.push_back(std::exchange(block.panels[panel], out));
   }
   block.bits.resize(block.samples.size());

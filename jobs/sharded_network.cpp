@@ -225,8 +225,8 @@ void read_scaling(const io::NetworkReader& reader, ShardedNetwork& network) {
 }  // namespace
 
 void compute_rows(const ShardLayer& layer, const float* in, float* out, Range rows,
-                  std::uint32_t* nonzero) {
-  kernels::spmm(layer.packed, in, out, rows.begin, rows.end, nonzero);
+                  std::uint32_t* nonzero, std::int64_t samples) {
+  kernels::spmm(layer.packed, in, out, rows.begin, rows.end, nonzero, samples);
   for (const Passing& passing : layer.passing) {
     const std::int64_t begin = std::max(rows.begin, passing.row);
     const std::int64_t end = std::min(rows.end, passing.row + passing.count);

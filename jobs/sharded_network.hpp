@@ -55,9 +55,10 @@ struct ShardedNetwork {
 
 // What the shard's rows [begin, end) of a layer are for one panel of inputs.
 //   shapes   in (local inputs x kPanelWidth), out (rows x kPanelWidth), nonzero (kPanelWidth), each
-//            or-ed with the bits of what is not zero
+//            or-ed with the bits of what is not zero. Columns from `samples` on need not be
+//            computed
 void compute_rows(const ShardLayer& layer, const float* in, float* out, Range rows,
-                  std::uint32_t* nonzero);
+                  std::uint32_t* nonzero, std::int64_t samples = kernels::kPanelWidth);
 
 struct ReadOptions {
   std::function<void()> before_layer;  // called before each layer is read, and may throw

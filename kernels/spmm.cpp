@@ -102,7 +102,7 @@ const Number* begin_of_pairs(std::span<const Number> numbers) {
 }  // namespace
 
 void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t row_begin,
-          std::int64_t row_end, std::uint32_t* alive_bits) {
+          std::int64_t row_end, std::uint32_t* alive_bits, std::int64_t samples) {
   constexpr std::uint32_t kMagnitude = 0x7FFFFFFFU;  // -0.0 counts as zero
   std::array<std::uint32_t, kPanelWidth> bits{};
   const TiledRows& tiled = layer.tiled();
@@ -130,6 +130,7 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.out = out;
   args.row_begin = row_begin;
   args.row_end = row_end;
+  args.columns = samples;
   args.bits = bits.data();
   args.epilogue = epilogue_args(layer.epilogue(), layer.bias());
   args.epilogue.rounds = layer.rounds_outputs();

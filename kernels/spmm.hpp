@@ -13,7 +13,8 @@ namespace espalier::kernels {
 // maxima, epilogue(the largest of a row's inputs), 0 without inputs.
 //   shapes   in (layer.inputs() x kPanelWidth), out (layer.rows() x kPanelWidth), both 64-byte
 //            aligned, not overlapping; alive_bits (kPanelWidth): OR-ed with the bits of |out| of
-//            every row done, so zero exactly where all of them are zero in that sample
+//            every row done, so zero exactly where all of them are zero in that sample.
+//            Columns from `samples` on may be left as they are, with any bits
 //   where    local; thread-safe for disjoint rows or panels with alive_bits of their own
 //   cost     O(nnz of the rows x kPanelWidth) multiply-adds, no allocation
 //   exact    each output is one chain of fused multiply-adds from zero in ascending input order,
@@ -23,7 +24,7 @@ namespace espalier::kernels {
 //            samples. A NaN stays a NaN through every activation and clamp, and a zero keeps its
 //            sign.
 void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t row_begin,
-          std::int64_t row_end, std::uint32_t* alive_bits);
+          std::int64_t row_end, std::uint32_t* alive_bits, std::int64_t samples = kPanelWidth);
 
 // Applies an epilogue to plain sums, in place; bias has one value a row or is empty.
 //   shapes   panel (rows x kPanelWidth)

@@ -116,7 +116,7 @@ HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, const Inde
 template <int kHeight, int kVectors, class Index>
 HWY_NOINLINE void run_rows(const SpmmArgs& a, const TileView& tile, const Index* indices) {
   const size_t step = kVectors * hn::Lanes(Tag());
-  for (size_t column = 0; column < kPanelWidth; column += step) {
+  for (size_t column = 0; column < static_cast<size_t>(a.columns); column += step) {
     tile_columns<kHeight, kVectors>(a, tile, indices, column);
   }
   if (!tile.closes || a.epilogue.curve == 0) return;
@@ -186,14 +186,15 @@ HWY_INLINE void run_rows_by_threes(const SpmmArgs& a, const TileView& tile, int6
   constexpr int kVectors = 3;
   constexpr int kRest = static_cast<int>(kPanelWidth / hn::MaxLanes(Tag())) % kVectors;
   const size_t step = kVectors * hn::Lanes(Tag());
+  const auto end = static_cast<size_t>(a.columns);
   size_t column = 0;
-  for (; column + step <= kPanelWidth; column += step) {
+  for (; column < end && column + step <= kPanelWidth; column += step) {
     for (int64_t pass = 0; pass < passes; ++pass) {
       run_columns<kHeight, kVectors>(a, tile.from(pass * kHeight), indices, column);
       ahead.fetch(a);
     }
   }
-  for (int64_t pass = 0; kRest > 0 && pass < passes; ++pass) {
+  for (int64_t pass = 0; kRest > 0 && column < end && pass < passes; ++pass) {
     run_columns<kHeight, HWY_MAX(kRest, 1)>(a, tile.from(pass * kHeight), indices, column);
   }
   if (!tile.closes || a.epilogue.curve == 0) return;

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <array>
 #include <boost/test/unit_test.hpp>
 #include <limits>
 #include <stdexcept>
@@ -152,6 +154,35 @@ BOOST_AUTO_TEST_CASE(groups_on_panels_beyond_the_caches_match_to_the_bit) {
       spmm_cases::check_case(c, spmm_cases::run(c, 1 + random.below(3)), number);
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_panel_of_few_samples_has_their_bits_and_those_of_no_other) {
+  std::int64_t tiles = 0;
+  for (const std::int64_t target : testing::single_targets()) {
+    const testing::OnTarget guard(target);
+    Random random(7);
+    for (int number = 0; number < 300; ++number) {
+      const spmm_cases::Case c = spmm_cases::random_case(random);
+      const auto packed =
+          pack_layer(c.rows, testing::all_inputs(c.rows.cols), c.bias, c.epilogue, c.form);
+      tiles += static_cast<std::int64_t>(packed.tiled().tiles.size());
+      const spmm_cases::Result all = spmm_cases::run(c);
+      const std::int64_t samples = 1 + random.below(kPanelWidth);
+      testing::Floats out(packed.rows() * kPanelWidth, 7.0F);
+      std::array<std::uint32_t, kPanelWidth> alive{};
+      spmm(packed, c.in.data(), out.data(), 0, packed.rows(), alive.data(), samples);
+      std::int64_t wrong = 0;
+      for (std::int64_t row = 0; row < packed.rows(); ++row) {
+        for (std::int64_t s = 0; s < samples; ++s) {
+          const std::int64_t i = row * kPanelWidth + s;
+          wrong += testing::bits_of(out[i]) == testing::bits_of(all.out[i]) ? 0 : 1;
+        }
+      }
+      BOOST_CHECK_EQUAL(wrong, 0);
+      BOOST_CHECK(std::equal(alive.begin(), alive.begin() + samples, all.alive.begin()));
+    }
+  }
+  BOOST_CHECK_GT(tiles, 1000);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
