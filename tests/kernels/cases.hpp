@@ -13,6 +13,19 @@
 
 namespace espalier::kernels::testing {
 
+// One of so many random cases is enough where each takes long: sanitizers watch what a kernel
+// touches, which other cases touch as well.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ESPALIER_TEST_SANITIZED 1
+#endif
+#endif
+#ifdef ESPALIER_TEST_SANITIZED
+inline constexpr int kOneOf = 5;
+#else
+inline constexpr int kOneOf = 1;
+#endif
+
 // A small generator whose sequence is fixed by this code, not by the standard library.
 class Random {
  public:

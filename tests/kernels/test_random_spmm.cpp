@@ -15,7 +15,7 @@ using testing::Floats;
 using testing::OnTarget;
 using testing::Random;
 
-constexpr int kCases = 10000;
+constexpr int kCases = 10000 / testing::kOneOf;
 
 // The same layer with only the inputs that it uses, as one shard of several holds it.
 Result run_on_used_inputs(const Case& c) {

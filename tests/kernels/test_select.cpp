@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_SUITE(kernels_select)
 
 BOOST_AUTO_TEST_CASE(cut_equals_a_stable_sort) {
   testing::Random random(1);
-  for (int number = 0; number < 300; ++number) {
+  for (int number = 0; number < 300 / testing::kOneOf; ++number) {
     const auto weights = weights_of_kind(random, number % kKinds, random.below(3000));
     const auto count = std::ssize(weights);
     for (const std::int64_t keep :
@@ -136,7 +136,7 @@ BOOST_AUTO_TEST_CASE(collect_equals_a_plain_loop_on_every_target) {
   for (const std::int64_t target : testing::single_targets()) {
     const testing::OnTarget on(target);
     testing::Random random(3);
-    for (int number = 0; number < 200; ++number) {
+    for (int number = 0; number < 200 / testing::kOneOf; ++number) {
       const auto weights = weights_of_kind(random, number % kKinds, random.below(200));
       const std::uint32_t least =
           weights.empty() || number % 7 == 0
