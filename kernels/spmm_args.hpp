@@ -30,7 +30,7 @@ struct SpmmArgs {
   float* out = nullptr;
   std::int64_t row_begin = 0;
   std::int64_t row_end = 0;
-  std::int64_t columns = 0;  // of the panel, from the first on, that must be computed
+  std::int64_t columns = 0;       // of the panel, from the first on, that must be computed
   std::uint32_t* bits = nullptr;  // kPanelWidth, OR of the outputs' bits, signs included
   EpilogueArgs epilogue;
 };
