@@ -66,6 +66,25 @@ void add_number(std::string& line, Number number, char after) {
   line += after;
 }
 
+// A line for each weight: where it is, from 1, and its value.
+struct LineForm {
+  bool input_first;
+  char between;
+};
+
+void append_lines(const NetworkReader& reader, std::int64_t layer, LineForm form,
+                  FileWriter& file) {
+  for_each_piece(reader, layer, [&](const kernels::CsrRows& rows) {
+    std::string lines;
+    for_each_weight(rows, [&](std::int64_t output, std::int64_t input, float value) {
+      add_number(lines, 1 + (form.input_first ? input : output), form.between);
+      add_number(lines, 1 + (form.input_first ? output : input), form.between);
+      add_number(lines, value, '\n');
+    });
+    file.append(std::string_view(lines));
+  });
+}
+
 template <typename T>
 std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span(values));
@@ -185,30 +204,14 @@ void write_mtx(const NetworkReader& reader, std::int64_t layer, const std::strin
   FileWriter file(path, force);
   file.append(text("%%MatrixMarket matrix coordinate real general\n", weight.rows, " ", weight.cols,
                    " ", count_weights(reader, layer), "\n"));
-  for_each_piece(reader, layer, [&](const kernels::CsrRows& rows) {
-    std::string lines;
-    for_each_weight(rows, [&](std::int64_t row, std::int64_t col, float value) {
-      add_number(lines, row + 1, ' ');
-      add_number(lines, col + 1, ' ');
-      add_number(lines, value, '\n');
-    });
-    file.append(std::string_view(lines));
-  });
+  append_lines(reader, layer, {false, ' '}, file);
   file.finish();
 }
 
 void write_challenge_layer(const NetworkReader& reader, std::int64_t layer, const std::string& path,
                            bool force) {
   FileWriter file(path, force);
-  for_each_piece(reader, layer, [&](const kernels::CsrRows& rows) {
-    std::string lines;
-    for_each_weight(rows, [&](std::int64_t row, std::int64_t col, float value) {
-      add_number(lines, col + 1, '\t');
-      add_number(lines, row + 1, '\t');
-      add_number(lines, value, '\n');
-    });
-    file.append(std::string_view(lines));
-  });
+  append_lines(reader, layer, {true, '\t'}, file);
   file.finish();
 }
 
