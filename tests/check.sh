@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Builds espalier and runs everything a change must pass, from a bare Debian 12 on (git and bash).
 #
-#   bash tests/check.sh [STAGE...]     stages: packages scripts build asan tsan smoke full asan_program
+#   bash tests/check.sh [STAGE...]     stages: packages scripts build asan tsan smoke full
+#                                              asan_program tsan_jobs
 #
-# Without arguments all but the last run in this order. Each has a budget of wall time on two cores;
+# Without arguments those of the first line run in this order. Each has a budget of wall time on two cores;
 # the table at the end compares. A stage over its budget is reported, a failed one makes the exit
 # status 1. ESPALIER_DATA names the folder of the data tests; where it does not exist they are
 # skipped, where it exists a skipped one is a failure. CHECK_JOBS sets the number of parallel jobs.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-declare -A budget=([packages]=300 [scripts]=10 [build]=300 [asan]=540 [tsan]=240 [smoke]=60 [full]=420 [asan_program]=1200)
+declare -A budget=([packages]=300 [scripts]=10 [build]=300 [asan]=540 [tsan]=240 [smoke]=60 [full]=420 [asan_program]=1200 [tsan_jobs]=900)
 all_stages=(packages scripts build asan tsan smoke full)
 jobs=${CHECK_JOBS:-$(nproc)}
 data=$(realpath -m "${ESPALIER_DATA:-../shared/data}")
@@ -87,9 +88,9 @@ book_skips() { # BUILD LOG
 }
 
 # AddressSanitizer takes the smoke tests of the rooms that handle memory and foreign bytes, and the
-# seeds of the fuzzers; ThreadSanitizer what runs on threads. The stage asan_program is not among
-# those of CI, because building all jobs once more takes as long as everything else: it runs the
-# program on files that are broken, odd or of other programs.
+# seeds of the fuzzers; ThreadSanitizer those of them that run on threads. Building all jobs twice
+# more takes as long as everything else, so two stages are not among those of CI: asan_program runs
+# the program on files that are broken, odd or of other programs, tsan_jobs inference on threads.
 asan_program='^program\.(bad_text|bad_files|shapes|formats|import_.*|export_.*|onnx|safetensors|compare|outputs|second_opinion|graphchallenge)$'
 # shellcheck disable=SC2317
 stage_asan() { build_preset asan && run_tests asan asan; }
@@ -99,7 +100,12 @@ stage_asan_program() {
     run_tests asan full "$asan_program"
 }
 # shellcheck disable=SC2317
-stage_tsan() { build_preset tsan && run_tests tsan threads; }
+stage_tsan() { build_preset tsan && run_tests tsan tsan; }
+# shellcheck disable=SC2317
+stage_tsan_jobs() {
+  build_preset tsan && cmake --build build/tsan -j "$jobs" --target tests_threads &&
+    run_tests tsan threads
+}
 # shellcheck disable=SC2317
 stage_smoke() { run_tests release smoke; }
 # shellcheck disable=SC2317

@@ -11,7 +11,8 @@
 #   smoke | full | night   the level, see the budgets in tests/check.sh
 #   threads                is worth a run under ThreadSanitizer; includers of framework/parallel.hpp
 #                          have it anyway
-#   asan                   runs under AddressSanitizer in CI: smoke tests of kernels, framework, io
+#   asan, tsan             runs under that sanitizer in CI: smoke tests (tsan: with `threads`) of
+#                          kernels, framework, io; jobs would take longer to build than all of them
 #   data                   needs the folder ESPALIER_DATA
 #   cluster                starts a Slurm of its own, which takes root
 # and `// timeout: <seconds>` replaces the level's time limit.
@@ -60,7 +61,7 @@ elseif(ESPALIER_SANITIZE MATCHES "thread")
 endif()
 
 # Building `tests_<label>` builds just what `ctest -L <label>` runs.
-foreach(label IN ITEMS smoke full night threads asan)
+foreach(label IN ITEMS smoke full night threads asan tsan)
   add_custom_target(tests_${label})
 endforeach()
 
@@ -145,6 +146,9 @@ function(espalier_test)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;ROOM;TIMEOUT" "SOURCES;RANKS;LABELS")
   if(arg_ROOM MATCHES "^(kernels|framework|io)$" AND "smoke" IN_LIST arg_LABELS)
     list(APPEND arg_LABELS asan)
+    if("threads" IN_LIST arg_LABELS)
+      list(APPEND arg_LABELS tsan)
+    endif()
   endif()
   string(REPLACE "." "_" program "test_${arg_NAME}")
   set(kind mpi)
@@ -174,7 +178,7 @@ function(espalier_test)
     set(labels ${arg_LABELS})
     if(ranks MATCHES "^[24]$")
       list(TRANSFORM labels REPLACE "^smoke$" "full")
-      list(REMOVE_ITEM labels asan)
+      list(REMOVE_ITEM labels asan tsan)
     endif()
     espalier_add_ctest(NAME ${arg_NAME}.${ranks} RANKS ${ranks} TIMEOUT ${arg_TIMEOUT}
       COMMAND "${MPIEXEC_EXECUTABLE}" ${MPIEXEC_NUMPROC_FLAG} ${ranks} ${command}
