@@ -53,19 +53,6 @@ bool values_finite(std::span<const float> values) {
   return fault == 0;
 }
 
-// A reader for each thread, or none where one has to read alone or has read before others start.
-std::vector<DataFile> readers_for(const DataFile& file, std::int64_t turns, const Dataset& indices,
-                                  const Dataset& values) {
-  constexpr std::int64_t kWorthTurns = 8;
-  std::vector<DataFile> readers;
-  if (turns >= kWorthTurns && indices.offset && values.offset) {
-    for (int thread = 0; thread < threads() && threads() > 1; ++thread) {
-      readers.push_back(file.for_thread());
-    }
-  }
-  return readers;
-}
-
 // Makes room for `count` numbers, whatever they are. Memory of a smaller layer is not copied, and
 // what is taken anew has room for layers that are a little larger.
 template <typename Number>
@@ -80,51 +67,69 @@ void make_room(std::int64_t count, std::vector<Number>& out) {
   out.resize(size);
 }
 
+// Where the indices and values of rows are stored, from position `first` on.
+struct Stored {
+  const Dataset& indices;
+  const Dataset& values;
+  std::int64_t first;
+};
+
+// Reads the stored values [turn] of rows that have room for them. Returns whether they are sound.
+bool read_turn(const DataFile& file, const Stored& stored, Range turn, CsrRows& rows) {
+  const auto own = [&](auto& all) {
+    return std::span(all).subspan(static_cast<std::size_t>(turn.begin),
+                                  static_cast<std::size_t>(turn.size()));
+  };
+  file.read(stored.indices, stored.first + turn.begin, own(rows.indices));
+  if (!rows.iso) {
+    file.read(stored.values, stored.first + turn.begin, own(rows.values));
+  }
+  return columns_sound(rows, turn) && (rows.iso || values_finite(own(rows.values)));
+}
+
+// Calls read(turn, file) for turns 0, 1, ..., from all threads where there is enough for them.
+template <typename Read>
+void share_turns(const DataFile& file, const Stored& stored, std::int64_t turns, Read&& read) {
+  constexpr std::int64_t kWorthTurns = 8;
+  if (threads() == 1 || turns < kWorthTurns || !stored.indices.offset || !stored.values.offset) {
+    for (std::int64_t turn = 0; turn < turns; ++turn) {
+      read(turn, file);
+    }
+    return;
+  }
+  std::vector<DataFile> readers;
+  for (int thread = 0; thread < threads(); ++thread) {
+    readers.push_back(file.for_thread());
+  }
+  parallel_for(turns, [&](std::int64_t turn, int thread) {
+    read(turn, readers[static_cast<std::size_t>(thread)]);
+  });
+}
+
 // Fills the indices and values of rows whose pointers are there, from stored value `first` on.
 // Returns whether they are sound.
 bool read_stored(const DataFile& file, const MatrixInfo& matrix, std::int64_t first,
                  CsrRows& rows) {
-  const Dataset& indices = part(file, matrix, "indices_1");
-  const Dataset& values = part(file, matrix, "values");
+  const Stored stored{part(file, matrix, "indices_1"), part(file, matrix, "values"), first};
   const std::int64_t count = rows.nnz();
   rows.iso = matrix.iso && matrix.stored > 0;
   make_room(count, rows.indices);
   make_room(rows.iso ? 1 : count, rows.values);
   if (rows.iso) {
-    file.read(values, 0, std::span(rows.values));
+    file.read(stored.values, 0, std::span(rows.values));
   }
   // Borders of turns in the file, so that each block of it is read once.
   const std::int64_t turns = count == 0 ? 0 : (first + count - 1) / kTurn - first / kTurn + 1;
   const auto border = [&](std::int64_t turn) {
     return std::clamp((first / kTurn + turn) * kTurn - first, std::int64_t{0}, count);
   };
-  const auto read_turn = [&](const DataFile& from, Range turn) {
-    const auto own = [&](auto& all) {
-      return std::span(all).subspan(static_cast<std::size_t>(turn.begin),
-                                    static_cast<std::size_t>(turn.size()));
-    };
-    from.read(indices, first + turn.begin, own(rows.indices));
-    if (!rows.iso) {
-      from.read(values, first + turn.begin, own(rows.values));
+  std::atomic<bool> turns_sound = true;
+  share_turns(file, stored, turns, [&](std::int64_t turn, const DataFile& reader) {
+    if (!read_turn(reader, stored, {border(turn), border(turn + 1)}, rows)) {
+      turns_sound = false;
     }
-    return columns_sound(rows, turn) && (rows.iso || values_finite(own(rows.values)));
-  };
-  std::atomic<bool> all_sound = !rows.iso || count == 0 || values_finite(rows.values);
-  const auto readers = readers_for(file, turns, indices, values);
-  const auto work = [&](std::int64_t turn, int thread) {
-    const DataFile& own = readers.empty() ? file : readers[static_cast<std::size_t>(thread)];
-    if (!read_turn(own, {border(turn), border(turn + 1)})) {
-      all_sound = false;
-    }
-  };
-  if (readers.empty()) {
-    for (std::int64_t turn = 0; turn < turns; ++turn) {
-      work(turn, 0);
-    }
-  } else {
-    parallel_for(turns, work);
-  }
-  bool sound = all_sound;
+  });
+  bool sound = turns_sound && (!rows.iso || count == 0 || values_finite(rows.values));
   for (std::int64_t turn = 1; turn < turns; ++turn) {
     sound = joint_sound(rows, border(turn)) && sound;
   }
