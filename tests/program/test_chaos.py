@@ -86,7 +86,8 @@ class ChaosTest(ProgramTest):
               f"last unit; {tally.resumes} times resumed to the end, {tally.skipped} times from "
               f"finished units, on average with {sum(tally.shares) / tally.resumes:.0%} of the work "
               f"done; on average {mean * 1000:.1f} ms of work lost by a kill", flush=True)
-        self.assertGreaterEqual(tally.inside, 0.9 * tally.kills - 1)  # one of a few may miss
+        # A few kills of short jobs prove little about how many hit; many must.
+        self.assertGreaterEqual(tally.inside, (0.9 if runs >= 50 else 0.25) * tally.kills)
         self.assertGreater(tally.skipped, 0)
 
     def resume(self, kind, ranks, share, tally):
