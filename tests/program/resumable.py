@@ -155,16 +155,16 @@ PRUNE = {
 }
 
 
-def prune_inputs(test):
+def prune_inputs(test, width=300):
     """net.h5 whose pruning takes many units, and what each of PRUNE makes of it undisturbed."""
     def make():
-        widths = ",".join(["300"] * 9)
+        widths = ",".join([str(width)] * 9)
         test.espalier("generate", "random", "--layers", widths, "--density", "0.4", "--seed", 1,
                       "-o", "net.h5")
         for name, method in PRUNE.items():
             test.espalier("prune", "net.h5", *method, "-o", f"{name}.h5")
 
-    link_inputs(test, "prune", make)
+    link_inputs(test, f"prune-{width}", make)
 
 
 def prune_job(name):
