@@ -48,13 +48,6 @@ class ActivationStatsTest(PruneTest):
     def pruned(self, *arguments, stats="norms.safetensors", **more):
         return self.prune("net.h5", *arguments, "--activation-stats", stats, **more)
 
-    def assert_near(self, found, expected):
-        differ = np.count_nonzero((found != 0) != (expected != 0))
-        self.assertLessEqual(differ, 2)
-        self.assertEqual(np.count_nonzero(found), np.count_nonzero(expected))
-        if differ == 0:
-            np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
-
     def test_wanda(self):
         for scope, ranks in (("row", 1), ("row", 3), ("layer", 2)):
             found = self.pruned("--method", "wanda", "--sparsity", 0.7, "--scope", scope,
