@@ -150,7 +150,7 @@ PRUNE = {
     "l1": ["--method", "l1", "--sparsity", 0.7],
     "rows": ["--method", "group", "--unit", "row", "--sparsity", 0.5],
     "columns": ["--method", "group", "--unit", "column", "--sparsity", 0.5],
-    "blocks": ["--method", "group", "--unit", "block:4x4", "--threshold", 0.01],
+    "blocks": ["--method", "group", "--unit", "block:12x12", "--sparsity", 0.5],
     "bias": ["--method", "bias"],
 }
 
