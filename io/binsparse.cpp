@@ -53,6 +53,7 @@ class Parser {
     matrix.iso = matrix.format != MatrixFormat::kList && values_type().starts_with("iso[");
     check_counts(matrix);
     check_datasets(matrix);
+    parse_value_type(matrix);
     return matrix;
   }
 
@@ -254,6 +255,20 @@ class Parser {
     require(shape[0] == matrix.buckets() && shape[1] == std::int64_t{1} << matrix.bucket_bits,
             "has buckets of shape ", json(shape).dump(), ", [", matrix.buckets(), ",",
             std::int64_t{1} << matrix.bucket_bits, "] would be right");
+  }
+
+  // What the bits of values stand for; the catalog has marked the dataset already.
+  void parse_value_type(MatrixInfo& matrix) const {
+    const auto named = own_.find("value_type");
+    if (matrix.format == MatrixFormat::kList) {
+      require(named == own_.end(), "is a list with a value_type, but holds float32");
+      return;
+    }
+    const ElementType type = catalog_.dataset(group_ + "/values").type;
+    require(named == own_.end() || type.is_half(), "its value_type is ",
+            named == own_.end() ? "" : named->dump().substr(0, 40), " and dataset values of type ",
+            to_string(type), "; float16 or bfloat16 as uint16 would be right");
+    matrix.value_type = kept_type(type);
   }
 
   std::string values_type() const {

@@ -34,6 +34,8 @@ struct MatrixInfo {
   int bucket_bits = 0;  // of a map: a bucket holds 2^bucket_bits linear indices in a row
   // Of kFilters: rows are output channels, columns (input channel, y, x) of filters of this size.
   std::int64_t filter_height = 1, filter_width = 1;
+  // In which type weights are kept: kFloat32, whatever number they are stored as, or a half type.
+  ElementType value_type = kFloat32;
 
   std::int64_t block_values() const noexcept { return block_rows * block_cols; }
   // Stored values that share their indices: those of a filter or a block.

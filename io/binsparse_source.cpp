@@ -21,6 +21,7 @@ class BinsparseSource : public MatrixSource {
     rows = info_.rows;
     cols = info_.cols;
     stored = info_.stored;
+    type = info_.value_type;
     vector = info_.format == MatrixFormat::kDvec;
     dense = vector || info_.format == MatrixFormat::kDmat;
     check_shape(*this);

@@ -33,6 +33,7 @@ class Reader {
       read_dataset(path, dataset);
     }
     require(catalog_.has_group("/"), "a file without a root group");
+    mark_half_types();
     return std::move(catalog_);
   }
 
@@ -59,6 +60,26 @@ class Reader {
     const auto found = object.find(key);
     require(found != object.end(), key);
     return number(*found, key);
+  }
+
+  // Values that are bits of half types say so beside the descriptor of their group.
+  void mark_half_types() {
+    for (const auto& [group, attributes] : catalog_.objects) {
+      const auto text = attributes.find("binsparse");
+      const auto values = catalog_.datasets.find(group == "/" ? "/values" : group + "/values");
+      if (text == attributes.end() || !text->second.is_string() ||
+          values == catalog_.datasets.end() ||
+          values->second.type.kind != ElementClass::kUnsigned || values->second.type.bytes != 2 ||
+          text->second.get_ref<const std::string&>().find("value_type") == std::string::npos) {
+        continue;
+      }
+      const json root = parse_json(text->second.get_ref<const std::string&>());
+      const json own = root.is_object() ? root.value("espalier", json()) : json();
+      const json named = own.is_object() ? own.value("value_type", json()) : json();
+      values->second.type.half = named == "float16"    ? HalfFloat::kFloat16
+                                 : named == "bfloat16" ? HalfFloat::kBfloat16
+                                                       : HalfFloat::kNone;
+    }
   }
 
   void read_dataset(const std::string& path, const json& found) {

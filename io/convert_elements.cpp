@@ -10,31 +10,30 @@
 #include <utility>
 
 #include "framework/error.hpp"
+#include "kernels/half.hpp"
 
 namespace espalier::io {
 namespace {
 
-// IEEE 754 half precision; only ever read.
+// The types of two bytes.
 struct Half {
   std::uint16_t bits;
+  explicit operator float() const noexcept { return kernels::half_to_float(bits); }
   explicit operator double() const noexcept {
-    const int exponent = (bits >> 10) & 31;
-    const double mantissa = bits & 1023;
-    const double magnitude = exponent == 31
-                                 ? (mantissa == 0 ? std::numeric_limits<double>::infinity()
-                                                  : std::numeric_limits<double>::quiet_NaN())
-                             : exponent == 0 ? std::ldexp(mantissa, -24)
-                                             : std::ldexp(mantissa + 1024, exponent - 25);
-    return (bits & 0x8000) != 0 ? -magnitude : magnitude;
+    return static_cast<double>(kernels::half_to_float(bits));
   }
-  explicit operator float() const noexcept {
-    return static_cast<float>(static_cast<double>(*this));
+};
+struct Bfloat {
+  std::uint16_t bits;
+  explicit operator float() const noexcept { return kernels::bfloat16_to_float(bits); }
+  explicit operator double() const noexcept {
+    return static_cast<double>(kernels::bfloat16_to_float(bits));
   }
 };
 
 template <typename To, typename From>
 bool fits(From value) noexcept {
-  if constexpr (std::is_same_v<From, Half>) {
+  if constexpr (std::is_class_v<From>) {
     return true;
   } else if constexpr (std::is_integral_v<To>) {
     return std::in_range<To>(value);
@@ -92,6 +91,9 @@ void swap_bytes(int width, std::span<std::byte> stored) {
 template <typename Work>
 auto for_stored_type(ElementType type, Work&& work) {
   const bool is_signed = type.kind == ElementClass::kSigned;
+  if (type.is_half()) {
+    return type.half == HalfFloat::kFloat16 ? work(Half{}) : work(Bfloat{});
+  }
   if (type.kind == ElementClass::kFloat) {
     switch (type.bytes) {
       case 2:
@@ -115,14 +117,18 @@ auto for_stored_type(ElementType type, Work&& work) {
 }
 
 bool is_integer(ElementType type) noexcept {
-  return type.kind == ElementClass::kUnsigned || type.kind == ElementClass::kSigned;
+  return (type.kind == ElementClass::kUnsigned && !type.is_half()) ||
+         type.kind == ElementClass::kSigned;
+}
+bool is_float(ElementType type) noexcept {
+  return type.kind == ElementClass::kFloat || type.is_half();
 }
 
 }  // namespace
 
 template <typename To>
 bool is_convertible_to(ElementType from) noexcept {
-  return is_integer(from) || (std::is_floating_point_v<To> && from.kind == ElementClass::kFloat);
+  return is_integer(from) || (std::is_floating_point_v<To> && is_float(from));
 }
 
 template <typename To>

@@ -103,6 +103,10 @@ std::string make_descriptor(const MatrixInfo& matrix,
     default:
       break;
   }
+  if (const auto values = data_types.find("values");
+      values != data_types.end() && values->second.is_half()) {
+    own["value_type"] = value_name(values->second);
+  }
   json root = {{"binsparse", inner}};
   if (!own.is_null()) {
     root["espalier"] = own;

@@ -24,6 +24,19 @@ std::string to_string(ElementType type) {
   return text("other[", type.bytes, "]");
 }
 
+std::string value_name(ElementType type) {
+  return type.half == HalfFloat::kFloat16    ? "float16"
+         : type.half == HalfFloat::kBfloat16 ? "bfloat16"
+                                             : to_string(type);
+}
+
+ElementType kept_type(ElementType type) noexcept {
+  const bool float16 = type.kind == ElementClass::kFloat && type.bytes == 2;
+  return float16 || type.half == HalfFloat::kFloat16 ? kFloat16
+         : type.half == HalfFloat::kBfloat16         ? kBfloat16
+                                                     : kFloat32;
+}
+
 ElementType narrowest_unsigned(std::int64_t largest) {
   expects(largest >= 0, "an unsigned type is asked to hold a number that is not negative");
   const auto wanted = static_cast<std::uint64_t>(largest);

@@ -6,6 +6,7 @@
 
 #include "framework/error.hpp"
 #include "io/matrix_rows.hpp"
+#include "io/stored_array.hpp"
 #include "io/tidy_rows.hpp"
 
 namespace espalier::io {
@@ -18,11 +19,6 @@ constexpr std::int64_t kMostInflation = 1100;
 
 [[noreturn]] void refuse(const Catalog& catalog, const std::string& path, const std::string& what) {
   throw Error(ExitStatus::kBadData, text(catalog.file, ": ", path, ": ", what));
-}
-
-bool is_number(ElementType type) {
-  return type.kind == ElementClass::kUnsigned || type.kind == ElementClass::kSigned ||
-         type.kind == ElementClass::kFloat;
 }
 
 std::string in_group(const std::string& group, const std::string& name) {
@@ -321,9 +317,7 @@ const Dataset& find_foreign_labels(const Catalog& catalog, const std::string& pa
   }
   const auto& shape = dataset->shape;
   const bool column = shape.size() == 2 && shape[1] == 1;
-  const bool whole =
-      dataset->type.kind == ElementClass::kUnsigned || dataset->type.kind == ElementClass::kSigned;
-  if (!whole || (shape.size() != 1 && !column)) {
+  if (!is_whole(dataset->type) || (shape.size() != 1 && !column)) {
     refuse(catalog, path,
            text("holds ", to_string(dataset->type), " in ", shape.size(),
                 " dimensions, right for labels is one whole number a sample"));

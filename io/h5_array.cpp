@@ -70,7 +70,9 @@ const H5ArrayReader::Opened& H5ArrayReader::open(const Dataset& dataset) {
   if (!opened.type || !opened.space) {
     complain(dataset.path);
   }
-  if (describe_type(opened.type.get()) != dataset.type ||
+  ElementType stored = dataset.type;
+  stored.half = HalfFloat::kNone;
+  if (describe_type(opened.type.get()) != stored ||
       describe_shape(opened.space.get()) != dataset.shape) {
     throw Error(ExitStatus::kBadData,
                 text(file_, ": ", dataset.path, " has changed while the file was in use"));

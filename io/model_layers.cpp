@@ -37,9 +37,10 @@ ModelReader::ModelReader(const Model& model) : model_(model) {
       layer.weight.rows = tensors[t].shape[0];
       layer.weight.stored = tensors[t].count();
       layer.weight.cols = layer.weight.stored / layer.weight.rows;
+      types_.push_back(*weight_type_of(tensors[t].dtype));
+      layer.weight.value_type = value_type_of(types_.back());
       network_.layers.push_back(std::move(layer));
       places_.push_back({f, t});
-      types_.push_back(*weight_type_of(tensors[t].dtype));
     }
   }
 }

@@ -201,6 +201,7 @@ std::string bytes_of(const TensorProto& tensor) {
     case TensorProto::INT16:
     case TensorProto::UINT16:
     case TensorProto::FLOAT16:
+    case TensorProto::BFLOAT16:
       return packed<std::uint16_t>(tensor.int32_data());
     default:
       return packed<std::uint8_t>(tensor.int32_data());
@@ -215,6 +216,8 @@ ElementType type_of(const std::string& where, int data_type) {
       return kFloat64;
     case TensorProto::FLOAT16:
       return {ElementClass::kFloat, 2};
+    case TensorProto::BFLOAT16:
+      return kBfloat16;
     case TensorProto::UINT8:
     case TensorProto::BOOL:
       return kUint8;
@@ -234,7 +237,7 @@ ElementType type_of(const std::string& where, int data_type) {
       return kInt64;
     default:
       refuse(where, text("has elements of ONNX type ", data_type,
-                         ", right are float, double, float16 and integers"));
+                         ", right are float, double, float16, bfloat16 and integers"));
   }
 }
 
@@ -250,6 +253,7 @@ class SparseConstant : public MatrixSource {
       cols *= shape_[d];
     }
     stored = values_.shape.at(0);
+    type = values_.type;
     check_shape(*this);
   }
   bool by_rows() const override { return false; }

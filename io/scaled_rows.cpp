@@ -18,7 +18,7 @@ class ScaledSource : public MatrixSource {
     rows = source_->rows;
     cols = source_->cols;
     stored = source_->stored;
-    dense = source_->dense;
+    dense = source_->dense;  // products are float32, whatever is stored
   }
   bool by_rows() const override { return source_->by_rows(); }
   kernels::CsrRows read_rows(Range range) const override {

@@ -139,6 +139,7 @@ class CsrSource : public MatrixSource {
     arrays_ = std::make_unique<Compressed>(archive, rows, cols);
     need_vector(arrays_->data());
     stored = arrays_->blocks();
+    type = arrays_->data().type;
   }
   CsrRows read_rows(Range range) const override {
     CsrRows out;
@@ -172,6 +173,7 @@ class BsrSource : public MatrixSource {
     width_ = data.shape[2];
     arrays_ = std::make_unique<Compressed>(archive, rows / height_, cols / width_);
     stored = arrays_->blocks() * height_ * width_;
+    type = data.type;
   }
   CsrRows read_rows(Range range) const override {
     CsrRows out;
@@ -226,6 +228,7 @@ class CscSource : public MatrixSource {
     arrays_ = std::make_unique<Compressed>(archive, cols, rows);
     need_vector(arrays_->data());
     stored = arrays_->blocks();
+    type = arrays_->data().type;
   }
   bool by_rows() const override { return false; }
   std::unique_ptr<EntryStream> entries(int part, int parts) const override {
@@ -282,6 +285,7 @@ class CooSource : public MatrixSource {
     need_length(row_, data_.shape[0], ", as many as data has");
     need_length(col_, data_.shape[0], ", as many as data has");
     stored = data_.shape[0];
+    type = data_.type;
   }
   bool by_rows() const override { return false; }
   std::unique_ptr<EntryStream> entries(int part, int parts) const override {

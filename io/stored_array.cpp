@@ -64,11 +64,12 @@ void check_extent(const StoredArray& array, bool exact) {
 }
 
 bool is_whole(ElementType type) noexcept {
-  return type.kind == ElementClass::kUnsigned || type.kind == ElementClass::kSigned;
+  return (type.kind == ElementClass::kUnsigned && !type.is_half()) ||
+         type.kind == ElementClass::kSigned;
 }
 
 bool is_number(ElementType type) noexcept {
-  return is_whole(type) || type.kind == ElementClass::kFloat;
+  return is_whole(type) || type.is_half() || type.kind == ElementClass::kFloat;
 }
 
 }  // namespace espalier::io

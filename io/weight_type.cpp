@@ -52,6 +52,16 @@ int bytes_of(WeightType type) noexcept {
   return type == WeightType::kF64 ? 8 : type == WeightType::kF32 ? 4 : 2;
 }
 
+ElementType value_type_of(WeightType type) noexcept {
+  return type == WeightType::kBf16 ? kBfloat16 : type == WeightType::kF16 ? kFloat16 : kFloat32;
+}
+
+WeightType weight_type_of(ElementType value_type) noexcept {
+  return value_type.half == HalfFloat::kBfloat16  ? WeightType::kBf16
+         : value_type.half == HalfFloat::kFloat16 ? WeightType::kF16
+                                                  : WeightType::kF32;
+}
+
 void to_floats(WeightType type, std::span<const std::byte> stored, std::span<float> out) {
   check_sizes(type, stored.size(), out.size());
   switch (type) {

@@ -7,6 +7,8 @@
 #include <span>
 #include <string_view>
 
+#include "io/element_type.hpp"
+
 namespace espalier::io {
 
 enum class WeightType : std::uint8_t { kBf16, kF16, kF32, kF64 };
@@ -15,6 +17,9 @@ enum class WeightType : std::uint8_t { kBf16, kF16, kF32, kF64 };
 std::optional<WeightType> weight_type_of(std::string_view dtype) noexcept;
 std::string_view dtype_of(WeightType type) noexcept;
 int bytes_of(WeightType type) noexcept;
+// As a network file keeps them, and back: half types as they are, all others as float32.
+ElementType value_type_of(WeightType type) noexcept;
+WeightType weight_type_of(ElementType value_type) noexcept;
 
 // Converts stored weights. float64 is rounded; what is too large becomes infinite.
 //   shapes   stored (out.size() x bytes_of(type)), of any alignment

@@ -340,7 +340,11 @@ void CalibratedPruning::count() {
     layer.weight.format = settings_.layout;
     layer.weight.stored = totals[id].nnz();
     layer.weight.iso = totals[id].iso().has_value();
-    if (settings_.method == PruneMethod::kCompensate && !pruning_.targets.excluded[id]) {
+    const bool pruned = !pruning_.targets.excluded[id];
+    if (pruned && settings_.moves()) {
+      layer.weight.value_type = io::kFloat32;
+    }
+    if (pruned && settings_.method == PruneMethod::kCompensate) {
       layer.bias = io::BiasKind::kFull;
     }
   }

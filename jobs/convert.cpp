@@ -43,7 +43,7 @@ Settings read_settings(const Options& options) {
     names.push_back(name);
   }
   settings.to = options.choice("to", names);
-  settings.values = options.choice("values", {"iso", "full"});
+  settings.values = options.choice("values", {"iso", "full", "float32"});
   settings.format =
       kForms[to_size(std::find(names.begin(), names.end(), settings.to) - names.begin())].second;
   const std::string block = options.text("block");
@@ -237,6 +237,11 @@ io::Network survey(const Conversion& conversion) {
   Progress progress("looking at weights", conversion.layers(), "layers");
   for (std::int64_t layer = 0; layer < conversion.layers(); ++layer) {
     io::MatrixInfo& out = network.layers[to_size(layer)].weight;
+    const bool list =
+        conversion.converts(layer) && conversion.settings.format == MatrixFormat::kList;
+    if (list || conversion.settings.values == "float32") {
+      out.value_type = io::kFloat32;
+    }
     if (!conversion.converts(layer)) {
       if (out.format == MatrixFormat::kFilters) {
         out.stored = count_stored(conversion, layer);
@@ -355,7 +360,8 @@ Job convert_job() {
        "levels over dense ones), map (linear index row * columns + column -> weight, in buckets), list "
        "(rows of pairs of index and weight), vector (one sparse vector over the linear index)")
       ("values", word("VALUES")->default_value("iso"),
-       "iso: one value where all of a layer are equal; full: one for each weight")
+       "iso: one value where all of a layer are equal; full: one for each weight; float32: the same, "
+       "and no half types")
       ("block", word("RxC")->default_value("1x1"), "of tensor: rows and columns of a block");
   // clang-format on
   return {"convert",

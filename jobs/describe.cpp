@@ -53,8 +53,9 @@ Json describe_matrix(const io::Catalog& catalog, const io::MatrixInfo& matrix) {
                           ? Json(io::to_string(io::kUint32))
                           : type_in(catalog, matrix.group + (vector ? "/indices_0" : "/indices_1"));
   out["pointer_type"] = type_in(catalog, matrix.group + (list ? "/pointers" : "/pointers_to_1"));
-  out["value_type"] =
-      list ? Json(io::to_string(io::kFloat32)) : type_in(catalog, matrix.group + "/values");
+  out["value_type"] = list                          ? Json(io::to_string(io::kFloat32))
+                      : matrix.value_type.is_half() ? Json(io::value_name(matrix.value_type))
+                                                    : type_in(catalog, matrix.group + "/values");
   out["iso"] = matrix.iso;
   out["bytes"] = bytes_below(catalog, matrix.group);
   out["bytes_per_weight"] = ratio(out["bytes"].get<double>(), static_cast<double>(matrix.stored));

@@ -60,7 +60,9 @@ Layout layout_alone(const io::Network& network, const std::string& path) {
   std::vector<io::Tensor> tensors;
   for (const io::Layer& layer : network.layers) {
     if (layer.has_weights()) {
-      tensors.push_back({stem_of(layer) + kWeight, "F32", shape_of(layer)});
+      const io::WeightType type = io::weight_type_of(layer.weight.value_type);
+      tensors.push_back(
+          {stem_of(layer) + kWeight, std::string(io::dtype_of(type)), shape_of(layer)});
     }
     if (layer.bias != io::BiasKind::kNone) {
       tensors.push_back({stem_of(layer) + kBias, "F32", {layer.weight.rows}});
@@ -79,7 +81,8 @@ Layout layout_alone(const io::Network& network, const std::string& path) {
   for (const io::Layer& layer : network.layers) {
     LayerTargets targets;
     if (layer.has_weights()) {
-      targets.weight = Target{0, header.data_start() + (tensor++)->offset};
+      targets.weight = Target{0, header.data_start() + (tensor++)->offset,
+                              io::weight_type_of(layer.weight.value_type)};
     }
     if (layer.bias != io::BiasKind::kNone) {
       targets.bias = Target{0, header.data_start() + (tensor++)->offset};

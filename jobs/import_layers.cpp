@@ -22,6 +22,7 @@ io::Network describe_network(const std::vector<LayerInput>& layers, const Matrix
       layer.weight.format = source.dense ? io::MatrixFormat::kDmat : layer.weight.format;
       layer.weight.stored = source.dense ? source.rows * source.cols : info.nnz;
       layer.weight.iso = !source.dense && info.iso.has_value();
+      layer.weight.value_type = io::kept_type(source.type);
     }
     network.layers.push_back(layer);
   }

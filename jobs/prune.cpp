@@ -90,6 +90,9 @@ io::Network describe_output(const Pruning& pruning, const std::vector<LayerOutco
     weight.format = pruning.settings.layout;
     weight.stored = outcomes[id].kept;
     weight.iso = outcomes[id].iso.has_value();
+    if (pruning.settings.moves() && !pruning.targets.excluded[id]) {
+      weight.value_type = io::kFloat32;
+    }
   }
   return network;
 }

@@ -74,6 +74,10 @@ struct PruneSettings {
     return (method == PruneMethod::kWanda && stats.empty()) || method == PruneMethod::kSparseGpt ||
            method == PruneMethod::kCompensate;
   }
+  // Whether weights that stay change.
+  bool moves() const noexcept {
+    return shrinks() || prox || update || method == PruneMethod::kSparseGpt;
+  }
   bool needs_gram() const noexcept { return method == PruneMethod::kSparseGpt || update; }
   // Whether weights or groups of different rows compete, so that counts decide.
   bool counts() const noexcept;

@@ -16,7 +16,7 @@ namespace {
 constexpr ElementType kInt8{ElementClass::kSigned, 1};
 constexpr ElementType kInt16{ElementClass::kSigned, 2};
 constexpr ElementType kInt32{ElementClass::kSigned, 4};
-constexpr ElementType kFloat16{ElementClass::kFloat, 2};
+constexpr ElementType kHdf5Half{ElementClass::kFloat, 2};
 
 template <typename From>
 std::vector<std::byte> stored(const std::vector<From>& values) {
@@ -80,9 +80,27 @@ BOOST_AUTO_TEST_CASE(rounds_doubles_and_refuses_overflow) {
 BOOST_AUTO_TEST_CASE(reads_half_precision) {
   // 1, -2, the largest, the least normal, the least of all, infinity, -0
   check_all<float, std::uint16_t>(
-      kFloat16, {0x3c00, 0xc000, 0x7bff, 0x0400, 0x0001, 0x7c00, 0x8000, 0x3555},
+      kHdf5Half, {0x3c00, 0xc000, 0x7bff, 0x0400, 0x0001, 0x7c00, 0x8000, 0x3555},
       {1, -2, 65504, 0x1p-14F, 0x1p-24F, HUGE_VALF, -0.0F, 0.333251953125F});
-  BOOST_CHECK(std::isnan(convert<float>(kFloat16, std::vector<std::uint16_t>{0x7e01}).second[0]));
+  BOOST_CHECK(std::isnan(convert<float>(kHdf5Half, std::vector<std::uint16_t>{0x7e01}).second[0]));
+}
+
+BOOST_AUTO_TEST_CASE(reads_bits_of_half_types) {
+  check_all<float, std::uint16_t>(kFloat16, {0x3c00, 0xc000, 0x0001}, {1, -2, 0x1p-24F});
+  check_all<float, std::uint16_t>(kBfloat16, {0x3f80, 0xc000, 0x0001, 0x7f80, 0x8000},
+                                  {1, -2, 0x1p-133F, HUGE_VALF, -0.0F});
+  check_all<double, std::uint16_t>(kBfloat16, {0x3eab}, {0.333984375});
+  ElementType turned = kBfloat16;
+  turned.native_order = false;
+  check_all<float, std::uint16_t>(turned, {0x803f}, {1});
+  BOOST_CHECK(!is_convertible_to<std::int64_t>(kBfloat16) && is_convertible_to<float>(kBfloat16));
+  BOOST_CHECK_EQUAL(to_string(kBfloat16), "uint16");
+  BOOST_CHECK_EQUAL(value_name(kBfloat16), "bfloat16");
+  BOOST_CHECK_EQUAL(value_name(kFloat16), "float16");
+  BOOST_CHECK_EQUAL(value_name(kUint16), "uint16");
+  BOOST_CHECK(kept_type(turned) == kBfloat16 && kept_type(kFloat16) == kFloat16 &&
+              kept_type(kHdf5Half) == kFloat16 && kept_type(kUint16) == kFloat32 &&
+              kept_type(kFloat64) == kFloat32);
 }
 
 BOOST_AUTO_TEST_CASE(swaps_the_other_byte_order) {
@@ -103,7 +121,7 @@ BOOST_AUTO_TEST_CASE(knows_what_converts_and_how_to_spell_it) {
   BOOST_CHECK_EQUAL(spell_element(kUint64, stored<std::uint64_t>({~std::uint64_t{0}})),
                     "18446744073709551615");
   BOOST_CHECK_EQUAL(spell_element(kFloat64, stored<double>({-1e39})), "-1e+39");
-  BOOST_CHECK_EQUAL(to_string(kFloat16), "float16");
+  BOOST_CHECK_EQUAL(to_string(kHdf5Half), "float16");
   BOOST_CHECK(narrowest_unsigned(255) == kUint8 && narrowest_unsigned(256) == kUint16 &&
               narrowest_unsigned(65536) == kUint32 &&
               narrowest_unsigned(std::int64_t{1} << 32) == kUint64);

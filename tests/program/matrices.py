@@ -10,11 +10,22 @@ def described(group):
     return json.loads(group.attrs["binsparse"])["binsparse"]
 
 
+def values_of(group):
+    """The stored values; bits of half types as what they stand for, in float32."""
+    values = group["values"][:]
+    own = json.loads(group.attrs["binsparse"]).get("espalier", {})
+    if "value_type" not in own:
+        return values
+    assert values.dtype == numpy.uint16
+    return {"float16": lambda: values.view("f2").astype("f4"),
+            "bfloat16": lambda: (values.astype("u4") << 16).view("f4")}[own["value_type"]]()
+
+
 def dense(group):
     """A binsparse CSR, COO or DMAT group as a dense array of the type of its values."""
     info = described(group)
     rows, cols = info["shape"]
-    values = group["values"][:]
+    values = values_of(group)
     if info["format"] == "DMAT":
         return values.reshape(rows, cols)
     if info["data_types"]["values"].startswith("iso"):

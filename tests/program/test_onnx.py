@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """import and export of ONNX: models made with Debian's python3-onnx compute what NumPy says, before
 and after the way through a network file; what is damaged or no chain is refused."""
+import json
 import os
 
 import h5py
@@ -114,6 +115,55 @@ class OnnxTest(ProgramTest):
         with h5py.File(net, "r") as file:
             return [dense(layer["weight"]).tobytes() for layer in file["layers"].values()
                     if "weight" in layer]
+
+    def test_half_types(self):
+        """Kept in the file as they are, unless a factor makes other numbers of them."""
+        k, v = self.normal(4, 2, 3, 3).astype("f2"), self.normal(6, 4 * 16).astype("f2")
+        u = st.to_bf16(self.normal(6, 5))
+        brain = TensorProto(name="u", data_type=TensorProto.BFLOAT16, dims=u.shape,
+                            raw_data=u.tobytes())
+        w = st.to_bf16(self.normal(5, 3))
+        typed = TensorProto(name="w", data_type=TensorProto.BFLOAT16, dims=w.shape,
+                            int32_data=w.ravel().tolist())
+        places = numpy.arange(0, 12, 2)
+        scarce = helper.make_sparse_tensor(
+            TensorProto(name="s", data_type=TensorProto.FLOAT16, dims=places.shape,
+                        raw_data=self.normal(6).astype("f2").tobytes()),
+            helper.make_tensor("s_at", TensorProto.INT64, places.shape, places), [3, 4])
+        nodes = [helper.make_node("Reshape", ["x", "image"], ["x4"]),
+                 helper.make_node("Conv", ["x4", "k"], ["a"], kernel_shape=[3, 3]),
+                 helper.make_node("Flatten", ["a"], ["b"]),
+                 helper.make_node("Gemm", ["b", "v"], ["c"], transB=1, alpha=0.3),
+                 helper.make_node("MatMul", ["c", "u"], ["d"]),
+                 helper.make_node("MatMul", ["d", "w"], ["e"]),
+                 helper.make_node("MatMul", ["e", "s"], ["y"])]
+        model = make_model(nodes, [numpy_helper.from_array(k, "k"), numpy_helper.from_array(v, "v"),
+                                   brain, typed,
+                                   numpy_helper.from_array(numpy.array([-1, 2, 6, 6]), "image")],
+                           [value("x", 72)], [value("y", 4)], [scarce])
+        onnx.save(model, "m.onnx")
+        net = self.imported()
+
+        def types(path):
+            layers = json.loads(self.espalier("inspect", path, "--json").out)["layers"]
+            return [layer["value_type"] for layer in layers if layer.get("value_type")]
+        kinds = ["float16", "float32", "bfloat16", "bfloat16", "float16"]
+        self.assertEqual(types(net), kinds)
+        with h5py.File(net, "r") as file:
+            layers = [file[f"layers/{number:06}/weight"] for number in (0, 2, 3, 4)]
+            numpy.testing.assert_array_equal(dense(layers[0]).ravel(), k.ravel().astype("f4"))
+            scaled = (0.3 * v.astype("f8")).astype("f4")
+            numpy.testing.assert_allclose(dense(layers[1]), scaled, rtol=1e-6)
+            numpy.testing.assert_array_equal(dense(layers[2]), st.from_bf16(u).T)
+            numpy.testing.assert_array_equal(dense(layers[3]), st.from_bf16(w).T)
+        # Filters of half types compute what those of float32 do.
+        self.espalier("prune", net, "--method", "group", "--unit", "filter", "--sparsity", 0.5,
+                      "-o", "p.h5")
+        self.assertEqual(types("p.h5")[0], "float16")
+        self.espalier("convert", "p.h5", "--to", "csr", "--values", "float32", "-o", "wide.h5")
+        self.assertEqual(set(types("wide.h5")), {"float32"})
+        x = self.normal(5, 72)
+        numpy.testing.assert_array_equal(self.outputs("p.h5", x), self.outputs("wide.h5", x))
 
     def test_there_and_back(self):
         model, _ = self.linear_model()

@@ -6,6 +6,7 @@ import unittest
 import h5py
 import numpy
 import safetensors_format as st
+from matrices import values_of
 from support import ProgramTest, content
 
 
@@ -49,7 +50,7 @@ class Safetensors(ProgramTest):
                                  ["fc1", "fc2", "conv"])
                 self.assertEqual(file["layers/000000"].attrs["inputs"], "unknown")
                 for number, name in enumerate(("fc1.weight", "fc2.weight", "conv.weight")):
-                    values = file[f"layers/00000{number}/weight/values"][:]
+                    values = values_of(file[f"layers/00000{number}/weight"])
                     self.assertTrue(numpy.array_equal(
                         values, tensors[name].values().astype("f4").ravel()))
                 self.assertTrue(numpy.array_equal(file["layers/000000/bias/values"][:],
