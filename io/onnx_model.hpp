@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "io/matrix_source.hpp"
+#include "io/onnx_skeleton.hpp"
 #include "io/stored_array.hpp"
 
 namespace espalier::io {
@@ -46,22 +47,16 @@ class OnnxModel {
   // The model's file and those beside it that tensors named so far lie in.
   const std::vector<std::string>& files() const noexcept { return files_; }
 
-  // Where a tensor's elements lie in the file, and in which field.
-  struct Elements {
-    Range bytes;
-    int field = 0;  // 0: the elements are in the message
-  };
-
  private:
   struct Constant {
     const onnx::TensorProto* tensor = nullptr;
-    Elements elements;
+    OnnxElements elements;
     const onnx::TensorProto* indices = nullptr;  // of a sparse one
-    Elements index_elements;
+    OnnxElements index_elements;
     std::vector<std::int64_t> shape;
   };
   const Constant& constant(const std::string& name) const;
-  StoredArray open(const onnx::TensorProto& tensor, const Elements& elements,
+  StoredArray open(const onnx::TensorProto& tensor, const OnnxElements& elements,
                    const std::vector<std::int64_t>& shape) const;
   void open_external(const onnx::TensorProto& tensor, StoredArray& array) const;
 
