@@ -77,6 +77,32 @@ UnitJob units_of(const ModelRun& run, const io::Provenance& provenance) {
           run.pieces.pieces(), run.memory.kept_bytes};
 }
 
+// What goes on from an earlier run: its record, the pieces it has cut and what they hold.
+struct Resumed {
+  Resumed(const ModelRun& of, const io::Provenance& provenance)
+      : run(of),
+        units(run.context, units_of(run, provenance)),
+        pieces(locally(run.context.world, "planning",
+                       [&] {
+                         return deal_model(run.context.world, run.pruning, run.memory,
+                                           units.record().cut());
+                       })),
+        candidates(pieces, run.context.world.rank(), units.record(), kSettingAside) {}
+
+  // Reads what is left to read, and decides.
+  //   where    collective
+  std::vector<LayerOutcome> select() {
+    PruneReading reading(run.context, run.pruning, pieces, candidates, units);
+    const auto verdicts = reading.run(run.memory.group_bytes);
+    return candidates.settle(run.context.world, verdicts);
+  }
+
+  const ModelRun& run;
+  UnitRun units;
+  const Pieces pieces;
+  Candidates candidates;
+};
+
 // Writes the layers that are pruned; `read` gives this rank's rows, local.
 void write_weights(const ModelRun& run, const Pieces& pieces, io::ModelOutput& output,
                    const std::function<CsrRows(std::int64_t layer, std::int64_t round)>& read) {
@@ -153,47 +179,34 @@ Pieces deal_model(const Comm& world, const Pruning& pruning, const PieceMemory& 
 
 ModelPruned select_candidates(const ModelRun& run, const io::Provenance& provenance,
                               io::ModelOutput& output) {
-  const Comm& world = run.context.world;
-  UnitRun units(run.context, units_of(run, provenance));
-  const Pieces pieces = locally(world, "planning", [&] {
-    return deal_model(world, run.pruning, run.memory, units.record().cut());
-  });
-  Candidates candidates(pieces, world.rank(), units.record(), kSettingAside);
-  PruneReading reading(run.context, run.pruning, pieces, candidates, units);
-  const auto verdicts = reading.run(run.memory.group_bytes);
+  Resumed resumed(run, provenance);
   ModelPruned made;
-  made.outcomes = candidates.settle(world, verdicts);
-  write_weights(run, pieces, output, [&](std::int64_t layer, std::int64_t round) {
-    return candidates.read(layer, round, made.outcomes[to_size(layer)]);
+  made.outcomes = resumed.select();
+  write_weights(run, resumed.pieces, output, [&](std::int64_t layer, std::int64_t round) {
+    return resumed.candidates.read(layer, round, made.outcomes[to_size(layer)]);
   });
-  units.finish();
+  resumed.units.finish();
   return made;
 }
 
 ModelPruned rebuild_weights(const ModelRun& run, const io::Provenance& provenance,
                             io::ModelOutput& output) {
-  const Comm& world = run.context.world;
-  UnitRun units(run.context, units_of(run, provenance));
-  const Pieces pieces = locally(world, "planning", [&] {
-    return deal_model(world, run.pruning, run.memory, units.record().cut());
-  });
-  Candidates candidates(pieces, world.rank(), units.record(), kSettingAside);
+  Resumed resumed(run, provenance);
   std::vector<LayerOutcome> masked;
   CalibratedPruning::Mask mask;
   if (!run.pruning.settings.calibrated()) {
-    PruneReading reading(run.context, run.pruning, pieces, candidates, units);
-    masked = candidates.settle(world, reading.run(run.memory.group_bytes));
+    masked = resumed.select();
     mask = [&](std::int64_t layer, std::int64_t round) {
-      return candidates.read(layer, round, masked[to_size(layer)]);
+      return resumed.candidates.read(layer, round, masked[to_size(layer)]);
     };
   }
-  CalibratedPruning rebuilt(run.context, run.pruning, pieces, mask, folder_of(run.path),
+  CalibratedPruning rebuilt(run.context, run.pruning, resumed.pieces, mask, folder_of(run.path),
                             run.memory.kept_bytes);
-  rebuilt.run([&] { units.after_unit(); });
-  write_weights(run, pieces, output, [&](std::int64_t layer, std::int64_t round) {
+  rebuilt.run([&] { resumed.units.after_unit(); });
+  write_weights(run, resumed.pieces, output, [&](std::int64_t layer, std::int64_t round) {
     return rebuilt.read(layer, round).rows;
   });
-  units.finish();
+  resumed.units.finish();
   return {rebuilt.outcomes(), std::nullopt};
 }
 
