@@ -59,15 +59,19 @@ IdxHeader read_idx_header(const std::string& file_name) {
     refuse(file, text("is truncated: it has ", file.size(), " bytes, its header alone needs ",
                       header.data_offset));
   }
-  std::int64_t elements = 1;
+  std::int64_t elements = 1;  // a length of 0 must not hide others that are too large
+  bool empty = false;
   for (int d = 0; d < dimensions; ++d) {
     std::array<std::byte, 4> length{};
     file.read(4 + std::int64_t{4} * d, length);
     header.shape.push_back(big_endian(length));
-    if (__builtin_mul_overflow(elements, header.shape.back(), &elements)) {
+    empty = empty || header.shape.back() == 0;
+    if (__builtin_mul_overflow(elements, std::max<std::int64_t>(header.shape.back(), 1),
+                               &elements)) {
       refuse(file, "has dimensions that are too large");
     }
   }
+  elements = empty ? 0 : elements;
   std::int64_t expected = 0;
   if (__builtin_add_overflow(elements, header.data_offset, &expected) || expected != file.size()) {
     refuse(file, text(file.size() < expected ? "is truncated: " : "", "it has ", file.size(),

@@ -1,8 +1,6 @@
-// Network, batch and result readers on any catalog and any file: the first line of the input is the
-// catalog as espalier-walk prints it, the rest is the file that it is said to describe.
-#include <sys/mman.h>
-#include <unistd.h>
-
+// Network, batch and result readers, and those of other people's HDF5, on any catalog and any file:
+// the first line of the input is the catalog as espalier-walk prints it, the rest is the file that
+// it is said to describe.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +10,12 @@
 
 #include "framework/error.hpp"
 #include "io/batch_file.hpp"
+#include "io/binsparse_source.hpp"
+#include "io/foreign_hdf5.hpp"
 #include "io/network_file.hpp"
 #include "io/result_file.hpp"
+#include "tests/fuzz/memory_file.hpp"
+#include "tests/fuzz/read_all.hpp"
 
 namespace {
 
@@ -23,27 +25,6 @@ using namespace espalier;
 constexpr std::int64_t kMostRows = 64;
 constexpr std::int64_t kMostCols = INT64_C(1) << 20;
 constexpr std::size_t kMostLayers = 8;
-
-// A file that is in memory only.
-class MemoryFile {
- public:
-  explicit MemoryFile(std::string_view content) : descriptor_(memfd_create("fuzz", MFD_CLOEXEC)) {
-    while (!content.empty()) {
-      const ssize_t done = ::write(descriptor_, content.data(), content.size());
-      if (done <= 0) {
-        break;
-      }
-      content.remove_prefix(static_cast<std::size_t>(done));
-    }
-  }
-  ~MemoryFile() { ::close(descriptor_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
-
- private:
-  int descriptor_;
-};
 
 // Refusals are what hostile files are there for; anything else is a fault.
 template <typename Work>
@@ -100,12 +81,39 @@ void read_result(const io::Catalog& catalog) {
   }
 }
 
+// What imports look for in files of others.
+void read_foreign(const io::Catalog& catalog) {
+  refusing([&] {
+    for (const auto& source : io::open_binsparse(catalog, "/")) {
+      if (source->cols <= kMostCols) {
+        refusing([&] { fuzz::read_all(*source); });
+      }
+    }
+  });
+  const io::DataFile data(catalog);
+  for (const auto& object : catalog.objects) {
+    const std::string& path = object.first;
+    refusing([&] {
+      const io::ForeignFeatures found = io::find_foreign_features(catalog, path, std::nullopt);
+      if (found.features <= kMostCols) {
+        io::read_foreign_features(data, found, {0, std::min(found.samples, kMostRows)});
+      }
+    });
+    refusing([&] {
+      const io::Dataset& labels = io::find_foreign_labels(catalog, path, 3);
+      std::vector<std::int64_t> numbers(3);
+      data.read(labels, 0, numbers);
+    });
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(bytes), size);
   const auto line = input.find('\n');
-  const MemoryFile file(line == std::string_view::npos ? "" : input.substr(line + 1));
+  const std::size_t begin = line == std::string_view::npos ? size : line + 1;
+  const fuzz::MemoryFile file(bytes + begin, size - begin);
   refusing([&] {
     const io::Catalog catalog = io::parse_catalog(file.path(), input.substr(0, line));
     refusing([&] { io::parse_network(catalog); });
@@ -115,6 +123,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
       refusing([&] { read_network(catalog); });
       refusing([&] { read_batch(catalog); });
       refusing([&] { read_result(catalog); });
+      refusing([&] { read_foreign(catalog); });
     }
   });
   return 0;
