@@ -245,13 +245,12 @@ TripletPiece parse_piece(const TripletForm& form, const InputFile& file, Range r
 }
 
 std::vector<std::byte> pack_piece(const TripletPiece& piece) {
-  std::vector<std::byte> bytes;
-  const auto put = [&](std::span<const std::byte> more) {
-    bytes.insert(bytes.end(), more.begin(), more.end());
-  };
-  bytes.reserve(sizeof piece.outcome + piece.triplets.size() * sizeof(Triplet));
-  put(std::as_bytes(std::span(&piece.outcome, 1)));
-  put(std::as_bytes(std::span(piece.triplets)));
+  std::vector<std::byte> bytes(sizeof piece.outcome + piece.triplets.size() * sizeof(Triplet));
+  std::memcpy(bytes.data(), &piece.outcome, sizeof piece.outcome);
+  if (!piece.triplets.empty()) {
+    std::memcpy(bytes.data() + sizeof piece.outcome, piece.triplets.data(),
+                piece.triplets.size() * sizeof(Triplet));
+  }
   return bytes;
 }
 
