@@ -76,6 +76,15 @@ class Slurm:
             raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def wait_until_written_down(self, limit=60):
+        """What happened until now is on disk: a controller that crashes remembers it."""
+        state = f"{self.environment['MINI_SLURM_DIR']}/state/job_state"
+        now = time.time()
+        while not os.path.exists(state) or os.path.getmtime(state) <= now:
+            if time.time() > now + limit:
+                raise AssertionError(f"{state} was not written in {limit} s")
+            time.sleep(0.1)
+
     @contextlib.contextmanager
     def without_controller(self):
         with self.controller:

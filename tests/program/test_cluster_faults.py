@@ -70,6 +70,7 @@ def controller_restarts(here):
     """Nobody asked a running job to stop, so it does not."""
     number = here.infer()
     here.wait_for_units(number)
+    here.slurm.wait_until_written_down()
     with here.slurm.without_controller():
         time.sleep(1)
     here.completes(number)
