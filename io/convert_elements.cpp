@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "framework/error.hpp"
+#include "io/stored_array.hpp"
 #include "kernels/half.hpp"
 
 namespace espalier::io {
@@ -116,19 +117,11 @@ auto for_stored_type(ElementType type, Work&& work) {
   }
 }
 
-bool is_integer(ElementType type) noexcept {
-  return (type.kind == ElementClass::kUnsigned && !type.is_half()) ||
-         type.kind == ElementClass::kSigned;
-}
-bool is_float(ElementType type) noexcept {
-  return type.kind == ElementClass::kFloat || type.is_half();
-}
-
 }  // namespace
 
 template <typename To>
 bool is_convertible_to(ElementType from) noexcept {
-  return is_integer(from) || (std::is_floating_point_v<To> && is_float(from));
+  return is_whole(from) || (std::is_floating_point_v<To> && is_number(from));
 }
 
 template <typename To>
