@@ -7,15 +7,15 @@
 #include "framework/agree.hpp"
 #include "jobs/layer_cut.hpp"
 #include "jobs/plan.hpp"
+#include "jobs/prune_reading.hpp"
 #include "jobs/spelling.hpp"
-#include "kernels/exact_sum.hpp"
+#include "jobs/unit_bytes.hpp"
 #include "kernels/masks.hpp"
 
 namespace espalier::jobs {
 namespace {
 
 using kernels::CsrRows;
-using kernels::ExactSum;
 
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
@@ -33,21 +33,28 @@ double square_of(float value) { return static_cast<double>(value) * static_cast<
 }  // namespace
 
 CalibratedPruning::CalibratedPruning(Context& context, const Pruning& pruning, const Pieces& pieces,
-                                     Mask mask, const std::string& folder, std::int64_t kept_bytes)
+                                     UnitRun& run, Mask mask)
     : context_(context),
       comm_(context.world),
       pruning_(pruning),
       settings_(pruning.settings),
       pieces_(pieces),
+      run_(run),
       mask_(std::move(mask)),
-      folder_(folder),
-      kept_bytes_(kept_bytes),
       sparsities_(pruning.targets.sparsities),
-      biases_after_(to_size(pieces.count())),
+      first_pass_(passes_of(settings_) - settings_.rounds),
+      pass_(first_pass_),
       output_(pruning.network()) {
   if (pruning.has_batch()) {
-    samples_.emplace(comm_, *pruning.input.reader, *pruning.batch.reader);
+    samples_.emplace(comm_, *pruning.input.reader, *pruning.batch.reader,
+                     [&run] { run.check_time(); });
   }
+}
+
+// owl measures first.
+std::int64_t CalibratedPruning::passes(const PruneSettings& settings) {
+  const bool any = settings.calibrated() || settings.update;
+  return any ? settings.rounds + (settings.profile == PruneProfile::kOwl ? 1 : 0) : 0;
 }
 
 std::int64_t CalibratedPruning::bytes(const Pruning& pruning, int ranks) {
@@ -85,9 +92,33 @@ Range CalibratedPruning::rows_of(std::int64_t layer, std::int64_t round) const {
   return pieces_.rows(layer, round, comm_.rank());
 }
 
+Range CalibratedPruning::layer_items(std::int64_t pass, std::int64_t layer) const {
+  return pieces_.items(pass, layer, {0, pruning_.network().layers[to_size(layer)].weight.rows});
+}
+
+Range CalibratedPruning::all_items(std::int64_t pass) const {
+  return {pass * pieces_.all_rows(), (pass + 1) * pieces_.all_rows()};
+}
+
+// A piece as a pass has left it.
+LayerPiece CalibratedPruning::fetch(std::int64_t pass, std::int64_t layer,
+                                    std::int64_t round) const {
+  const Range rows = rows_of(layer, round);
+  LayerPiece piece;
+  piece.rows.first_row = rows.begin;
+  piece.rows.cols = pruning_.network().layers[to_size(layer)].weight.cols;
+  if (!rows.empty()) {
+    const auto bytes = run_.record().read_whole(pieces_.items(pass, layer, rows));
+    std::span<const std::byte> rest = bytes;
+    piece.rows = take_rows(rest);
+    piece.bias = take_array<float>(rest, take_array<std::int64_t>(rest, 1)[0]);
+  }
+  return piece;
+}
+
 CsrRows CalibratedPruning::rows_before(std::int64_t layer, std::int64_t round) const {
-  if (before_) {
-    return before_->read(to_size(pieces_.number(layer, round)));
+  if (pass_ > first_pass_) {
+    return fetch(pass_ - 1, layer, round).rows;
   }
   CsrRows rows = pruning_.weights->read_rows(layer, rows_of(layer, round));
   kernels::drop_zeros(rows);
@@ -95,8 +126,8 @@ CsrRows CalibratedPruning::rows_before(std::int64_t layer, std::int64_t round) c
 }
 
 std::vector<float> CalibratedPruning::bias_before(std::int64_t layer, std::int64_t round) const {
-  if (before_) {
-    return biases_before_[to_size(pieces_.number(layer, round))];
+  if (pass_ > first_pass_) {
+    return fetch(pass_ - 1, layer, round).bias;
   }
   return pruning_.input.reader ? pruning_.input.reader->read_bias(layer, rows_of(layer, round))
                                : std::vector<float>();
@@ -113,6 +144,7 @@ std::vector<double> CalibratedPruning::exchange_gram(std::int64_t layer) const {
     const std::int64_t n = of.weight.cols;
     std::vector<double> gram(to_size(n * n));
     for (std::int64_t begin = 0; begin < n; begin += kAtATime) {
+      run_.check_time();
       const Range rows{begin, std::min(begin + kAtATime, n)};
       const std::vector<float> some = pruning_.stats->gram(of.name, n, rows);
       std::copy(some.begin(), some.end(), gram.begin() + begin * n);
@@ -130,30 +162,42 @@ std::int64_t CalibratedPruning::keep_of(std::int64_t positions, double sparsity)
   return settings_.keep ? *settings_.keep : kernels::kept_of(positions, sparsity);
 }
 
-void CalibratedPruning::run(const std::function<void()>& after_layer) {
+void CalibratedPruning::run() {
   if (settings_.profile == PruneProfile::kOwl) {
     measure_outliers();
   }
-  Progress progress("pruning layers", settings_.rounds * pieces_.layers(), "layers");
-  for (int round = 1; round <= settings_.rounds; ++round) {
-    const double done = static_cast<double>(round) / settings_.rounds;
-    const double share = settings_.cubic ? 1 - std::pow(1 - done, 3) : done;
-    if (round > 1) {
-      samples_->restart();
+  for (int round = 1; round <= settings_.rounds; ++round, ++pass_) {
+    if (!run_.finished(all_items(pass_))) {
+      prune_layers(round);
     }
-    after_ = std::make_unique<RowSpool>(folder_, kept_bytes_ / 2);
-    for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
-      prune_layer(layer, share);
-      after_layer();
-      progress.done((round - 1) * pieces_.layers() + layer + 1);
-    }
-    before_ = std::move(after_);
-    biases_before_ = biases_after_;
   }
-  count();
+  run_.attempt([&] { count(); });
 }
 
-// What stays of one layer, into the spool; and the samples through it.
+// One pass over all layers, each followed by the samples.
+void CalibratedPruning::prune_layers(int round) {
+  const double done = static_cast<double>(round) / settings_.rounds;
+  const double share = settings_.cubic ? 1 - std::pow(1 - done, 3) : done;
+  if (samples_) {
+    samples_->restart();
+  }
+  Progress progress("pruning layers", settings_.rounds * pieces_.layers(), "layers");
+  for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
+    if (!run_.finished(layer_items(pass_, layer))) {
+      run_.attempt([&] { prune_layer(layer, share); });
+      keep_layer(layer);
+    }
+    if (samples_ && layer + 1 < pieces_.layers()) {
+      run_.attempt([&] {
+        samples_->exchange_layer(layer, pieces_.rounds(layer),
+                                 [&](std::int64_t part) { return fetch(pass_, layer, part); });
+      });
+    }
+    progress.done((round - 1) * pieces_.layers() + layer + 1);
+  }
+}
+
+// What stays of one layer.
 void CalibratedPruning::prune_layer(std::int64_t layer, double share) {
   const bool excluded = pruning_.targets.excluded[to_size(layer)];
   const double sparsity = sparsities_[to_size(layer)] * share;
@@ -181,17 +225,25 @@ void CalibratedPruning::prune_layer(std::int64_t layer, double share) {
   if (!excluded && settings_.update) {
     update(layer, gram);
   }
-  locally(comm_, "setting a layer aside", [&] {
+}
+
+void CalibratedPruning::keep_layer(std::int64_t layer) {
+  locally(comm_, "keeping a layer", [&] {
     for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-      check_finite(layer, layer_[to_size(round)].rows);
-      after_->append(layer_[to_size(round)].rows);
-      biases_after_[to_size(pieces_.number(layer, round))] = layer_[to_size(round)].bias;
+      const LayerPiece& piece = layer_[to_size(round)];
+      check_finite(layer, piece.rows);
+      const Range rows = rows_of(layer, round);
+      if (!rows.empty()) {
+        std::vector<std::byte> bytes;
+        put_rows(bytes, piece.rows);
+        put_array(bytes, std::vector<std::int64_t>{std::ssize(piece.bias)});
+        put_array(bytes, piece.bias);
+        run_.record().add(pieces_.items(pass_, layer, rows), bytes);
+      }
     }
   });
-  if (samples_ && layer + 1 < pieces_.layers()) {
-    samples_->exchange_layer(layer, pieces_.rounds(layer),
-                             [&](std::int64_t round) { return layer_[to_size(round)]; });
-  }
+  layer_.clear();
+  run_.after_unit();
 }
 
 void CalibratedPruning::check_finite(std::int64_t layer, const CsrRows& rows) const {
@@ -262,58 +314,6 @@ void CalibratedPruning::make_up(std::int64_t layer, const CsrRows& before, const
   }
 }
 
-// Sparsities that spare layers with many weights far beyond the mean of |w| ||x||.
-//   source   Yin et al., "Outlier weighed layerwise sparsity (OWL)", 2024
-void CalibratedPruning::measure_outliers() {
-  std::vector<double> shares(sparsities_.size(), 0), positions(sparsities_.size(), 0);
-  double least = 1, most = 0, all = 0;
-  for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
-    const io::MatrixInfo& weight = pruning_.network().layers[to_size(layer)].weight;
-    const std::int64_t rounds = pieces_.rounds(layer);
-    const InputStats stats = samples_->exchange_stats();
-    const auto for_scores = [&](const std::function<void(float)>& use) {
-      locally(comm_, "looking for outliers", [&] {
-        for (std::int64_t round = 0; round < rounds; ++round) {
-          const CsrRows rows = rows_before(layer, round);
-          for (std::int64_t k = 0; k < rows.nnz(); ++k) {
-            use(kernels::magnitude_of(
-                score_key(rows.value(k), stats.norm[rows.indices[to_size(k)]])));
-          }
-        }
-      });
-    };
-    std::vector<std::int64_t> limbs(ExactSum::kLimbs, 0);
-    for_scores([&](float score) { ExactSum::add(limbs, score); });
-    comm_.sum(limbs);
-    const auto size = static_cast<double>(weight.rows * weight.cols);
-    const double limit = settings_.outlier * ExactSum::value(limbs) / size;
-    std::int64_t outliers = 0;
-    for_scores([&](float score) { outliers += static_cast<double>(score) > limit ? 1 : 0; });
-    outliers = comm_.sum(outliers);
-    if (!pruning_.targets.excluded[to_size(layer)]) {
-      shares[to_size(layer)] = static_cast<double>(outliers) / size;
-      positions[to_size(layer)] = size;
-      least = std::min(least, shares[to_size(layer)]);
-      most = std::max(most, shares[to_size(layer)]);
-      all += size;
-    }
-    if (layer + 1 < pieces_.layers()) {
-      samples_->exchange_layer(layer, rounds, [&](std::int64_t round) {
-        return LayerPiece{rows_before(layer, round), bias_before(layer, round)};
-      });
-    }
-  }
-  samples_->restart();
-  double mean = 0;
-  for (std::size_t id = 0; id < shares.size(); ++id) {
-    shares[id] = most > least ? (shares[id] - least) / (most - least) * 2 * settings_.spread : 0;
-    mean += shares[id] * positions[id] / all;
-  }
-  for (std::size_t id = 0; id < shares.size(); ++id) {
-    sparsities_[id] = std::clamp(sparsities_[id] - (shares[id] - mean), 0.0, 1.0);
-  }
-}
-
 // What has come out of it, against the network as it was.
 void CalibratedPruning::count() {
   std::vector<MatrixTotals> totals(to_size(pieces_.layers()));
@@ -322,7 +322,8 @@ void CalibratedPruning::count() {
     for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
       const auto id = to_size(layer);
       for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-        const CsrRows left = before_->read(to_size(pieces_.number(layer, round)));
+        run_.check_time();
+        const CsrRows left = fetch(pass_ - 1, layer, round).rows;
         const CsrRows whole = pruning_.weights->read_rows(layer, rows_of(layer, round));
         const std::vector<float> stays = kernels::values_at(whole, left);
         for (std::int64_t k = 0; k < whole.nnz(); ++k) {
@@ -351,8 +352,7 @@ void CalibratedPruning::count() {
 }
 
 LayerPiece CalibratedPruning::read(std::int64_t layer, std::int64_t round) const {
-  const auto number = to_size(pieces_.number(layer, round));
-  LayerPiece piece{before_->read(number), biases_before_[number]};
+  LayerPiece piece = fetch(pass_ - 1, layer, round);
   spell_values(piece.rows, outcomes_[to_size(layer)].iso);
   return piece;
 }

@@ -4,24 +4,24 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "framework/log.hpp"
 #include "jobs/calibration.hpp"
 #include "jobs/candidates.hpp"
 #include "jobs/job.hpp"
+#include "jobs/matrix_totals.hpp"
 #include "jobs/pieces.hpp"
 #include "jobs/prune_rules.hpp"
-#include "jobs/row_spool.hpp"
+#include "jobs/unit_run.hpp"
 #include "kernels/dense.hpp"
 
 namespace espalier::jobs {
 
-// Borrows everything.
+// Each of this rank's pieces of a layer is a unit of the run, and all ranks finish a layer
+// together. Layers that earlier runs have finished only carry the samples on. Borrows everything.
 //   exact    independent of ranks, pieces and threads
 class CalibratedPruning {
  public:
@@ -29,17 +29,21 @@ class CalibratedPruning {
   // none.
   using Mask = std::function<kernels::CsrRows(std::int64_t layer, std::int64_t round)>;
 
-  CalibratedPruning(Context& context, const Pruning& pruning, const Pieces& pieces, Mask mask,
-                    const std::string& folder, std::int64_t kept_bytes);
+  CalibratedPruning(Context& context, const Pruning& pruning, const Pieces& pieces, UnitRun& run,
+                    Mask mask);
+
+  // How many of Pieces::items are needed, behind those of PruneReading.
+  static std::int64_t passes(const PruneSettings& settings);
 
   // What a rank holds beside pieces, at most; 0 if nothing of this is asked for.
   //   throws   Error(kDoesNotFit) if that leaves too little of its memory
   static std::int64_t plan_bytes(const Pruning& pruning, int ranks, std::int64_t memory_bytes);
 
-  // Decides on every layer; `after_layer` is called after each, on all ranks.
+  // Decides on every layer.
   //   where    collective
-  //   throws   SharedError as Calibration; kBadData if a changed weight or bias overflows
-  void run(const std::function<void()>& after_layer);
+  //   throws   SharedError as Calibration; kBadData if a changed weight or bias overflows;
+  //            kStoppedEarly
+  void run();
 
   const io::Network& network() const noexcept { return output_; }
   const std::vector<LayerOutcome>& outcomes() const noexcept { return outcomes_; }
@@ -52,7 +56,11 @@ class CalibratedPruning {
   static std::int64_t layer_bytes(const PruneSettings& settings, std::int64_t rows, std::int64_t n);
   std::vector<double> exchange_gram(std::int64_t layer) const;
   void measure_outliers();
+  double outliers_of(std::int64_t layer) const;
+  void spread_sparsities(const std::vector<double>& outliers);
+  void prune_layers(int round);
   void prune_layer(std::int64_t layer, double share);
+  void keep_layer(std::int64_t layer);
   void prune_by_scores(std::int64_t layer, double sparsity);
   void prune_by_blocks(std::int64_t layer, double sparsity, std::span<const double> gram);
   void prune_columns(std::int64_t layer, Range columns, double sparsity,
@@ -62,6 +70,9 @@ class CalibratedPruning {
   void check_finite(std::int64_t layer, const kernels::CsrRows& rows) const;
 
   Range rows_of(std::int64_t layer, std::int64_t round) const;
+  Range layer_items(std::int64_t pass, std::int64_t layer) const;
+  Range all_items(std::int64_t pass) const;
+  LayerPiece fetch(std::int64_t pass, std::int64_t layer, std::int64_t round) const;
   kernels::CsrRows rows_before(std::int64_t layer, std::int64_t round) const;
   std::vector<float> bias_before(std::int64_t layer, std::int64_t round) const;
   std::int64_t keep_of(std::int64_t positions, double sparsity) const;
@@ -73,15 +84,12 @@ class CalibratedPruning {
   const Pruning& pruning_;
   const PruneSettings& settings_;
   const Pieces& pieces_;
+  UnitRun& run_;
   Mask mask_;
-  std::string folder_;
-  std::int64_t kept_bytes_;
   std::optional<Calibration> samples_;  // or there are statistics
   std::vector<double> sparsities_;
-  // Of the layer in work, by round; of the sweep before and of this one, by piece number.
-  std::vector<LayerPiece> layer_;
-  std::unique_ptr<RowSpool> before_, after_;
-  std::vector<std::vector<float>> biases_before_, biases_after_;
+  std::int64_t first_pass_, pass_;  // that prunes; in work
+  std::vector<LayerPiece> layer_;   // in work, by round of pieces
   std::vector<LayerOutcome> outcomes_;
   io::Network output_;
 };

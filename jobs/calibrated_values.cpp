@@ -99,7 +99,7 @@ void CalibratedPruning::prune_by_blocks(std::int64_t layer, double sparsity,
     for (std::int64_t i = 0; i < n; ++i) {
       upper.row(i)[i] += mean > 0 ? kDamping * mean : 1;
     }
-    if (!kernels::invert_to_upper_factor(upper)) {
+    if (!kernels::invert_to_upper_factor(upper, [&] { run_.check_time(); })) {
       throw Error(
           ExitStatus::kBadData,
           text("layer ", layer, ": the Gram matrix of its inputs is not positive definite"));
@@ -151,6 +151,7 @@ void CalibratedPruning::prune_columns(std::int64_t layer, Range columns, double 
       }
       std::vector<double> errors(weights.keys.size());
       for_each_strip(weights.view.rows, [&](Range strip, int) {
+        run_.check_time();
         const DenseView lost{errors.data() + strip.begin * width, strip.size(), width, width};
         kernels::prune_block(
             weights.view.block(strip.begin, columns.begin, strip.size(), width),
@@ -193,6 +194,7 @@ void CalibratedPruning::update(std::int64_t layer, std::span<const double> gram)
                              {image.data(), strip.size(), n, n});
         std::vector<double> residual, values;
         for (std::int64_t row = strip.begin; row < strip.end; ++row) {
+          run_.check_time();
           const auto begin = to_size(rows.pointers[to_size(row)]);
           const auto count = to_size(rows.pointers[to_size(row) + 1]) - begin;
           const auto columns = std::span(rows.indices).subspan(begin, count);

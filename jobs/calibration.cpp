@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "framework/agree.hpp"
 #include "framework/parallel.hpp"
@@ -32,10 +33,11 @@ void broadcast(const Comm& comm, std::vector<T>& values, std::int64_t count, int
 }  // namespace
 
 Calibration::Calibration(const Comm& comm, const io::NetworkReader& reader,
-                         const io::BatchReader& batch)
+                         const io::BatchReader& batch, std::function<void()> pause)
     : comm_(comm),
       reader_(reader),
       batch_(batch),
+      pause_(std::move(pause)),
       walk_(locally(comm, "planning the calibration",
                     [&] { return LayerWalk(reader, batch.batch().features.cols); })),
       samples_(batch.batch().samples()) {
@@ -45,7 +47,6 @@ Calibration::Calibration(const Comm& comm, const io::NetworkReader& reader,
                   text(batch.data().catalog().file, " has no samples; calibration needs some"));
     }
   });
-  restart();
 }
 
 std::int64_t Calibration::bytes(const io::Network& network, std::int64_t samples, int ranks) {
@@ -126,12 +127,15 @@ std::vector<double> Calibration::exchange_gram() const {
         x[to_size(i)] = static_cast<double>(panel[to_size(i)]);
         turned[to_size(i % kWidth * n + i / kWidth)] = x[to_size(i)];
       }
-      parallel_for(mine, [&](std::int64_t item, int) {
-        const std::int64_t begin = (item * comm_.ranks() + comm_.rank()) * kGramRows;
-        const std::int64_t height = std::min(kGramRows, n - begin);
-        kernels::add_product({x.data() + begin * kWidth, height, count, kWidth},
-                             {turned.data() + begin, count, n - begin, n},
-                             all.block(begin, begin, height, n - begin));
+      locally(comm_, "multiplying inputs", [&] {
+        pause_();
+        parallel_for(mine, [&](std::int64_t item, int) {
+          const std::int64_t begin = (item * comm_.ranks() + comm_.rank()) * kGramRows;
+          const std::int64_t height = std::min(kGramRows, n - begin);
+          kernels::add_product({x.data() + begin * kWidth, height, count, kWidth},
+                               {turned.data() + begin, count, n - begin, n},
+                               all.block(begin, begin, height, n - begin));
+        });
       });
     }
   }
@@ -192,8 +196,10 @@ void Calibration::exchange_layer(std::int64_t layer, std::int64_t rounds,
     const LayerPiece mine = locally(comm_, "fetching what stays", [&] { return piece(round); });
     for (int rank = 0; rank < comm_.ranks(); ++rank) {
       const LayerPiece theirs = comm_.ranks() > 1 ? exchange_piece(mine, rank) : LayerPiece();
-      locally(comm_, "carrying samples on",
-              [&] { multiply(comm_.ranks() > 1 ? theirs : mine, sums, bias); });
+      locally(comm_, "carrying samples on", [&] {
+        pause_();
+        multiply(comm_.ranks() > 1 ? theirs : mine, sums, bias);
+      });
     }
   }
   locally(comm_, "carrying samples on",

@@ -10,7 +10,7 @@
 #include "io/batch_file.hpp"
 #include "io/network_file.hpp"
 #include "jobs/layer_walk.hpp"
-#include "jobs/row_spool.hpp"
+#include "jobs/matrix_totals.hpp"
 
 namespace espalier::jobs {
 
@@ -24,16 +24,19 @@ struct InputStats {
 //   exact    independent of ranks and threads: sums over samples are exact or taken in their order
 class Calibration {
  public:
-  // Reads this rank's samples.
+  // `pause` is called within `locally` now and then; it may throw to end the work. restart() comes
+  // before anything else.
   //   where    collective
   //   throws   SharedError(kBadData) if the network is no chain, the batch has another number of
   //            features or no samples
-  Calibration(const Comm& comm, const io::NetworkReader& reader, const io::BatchReader& batch);
+  Calibration(const Comm& comm, const io::NetworkReader& reader, const io::BatchReader& batch,
+              std::function<void()> pause);
 
   // What a rank holds beside the weights, at most.
   static std::int64_t bytes(const io::Network& network, std::int64_t samples, int ranks);
 
-  // Back to the inputs of the first layer.
+  // To the inputs of the first layer: reads this rank's samples.
+  //   where    collective
   void restart();
 
   InputStats exchange_stats() const;  // collective
@@ -60,6 +63,7 @@ class Calibration {
   const Comm& comm_;
   const io::NetworkReader& reader_;
   const io::BatchReader& batch_;
+  std::function<void()> pause_;
   LayerWalk walk_;
   std::int64_t samples_;
   Panels inputs_;  // of the next layer

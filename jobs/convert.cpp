@@ -10,9 +10,9 @@
 #include "io/checksum.hpp"
 #include "io/network_file.hpp"
 #include "jobs/job.hpp"
+#include "jobs/matrix_totals.hpp"
 #include "jobs/output_plan.hpp"
 #include "jobs/pieces.hpp"
-#include "jobs/row_spool.hpp"
 #include "jobs/spelling.hpp"
 #include "jobs/turned_layer.hpp"
 

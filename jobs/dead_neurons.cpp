@@ -7,7 +7,7 @@
 
 #include "framework/agree.hpp"
 #include "jobs/candidates.hpp"
-#include "jobs/row_spool.hpp"
+#include "jobs/matrix_totals.hpp"
 #include "jobs/unit_bytes.hpp"
 #include "kernels/masks.hpp"
 #include "kernels/reference.hpp"

@@ -8,8 +8,8 @@
 #include "framework/comm.hpp"
 #include "io/layer_reader.hpp"
 #include "io/network_file.hpp"
+#include "jobs/matrix_totals.hpp"
 #include "jobs/pieces.hpp"
-#include "jobs/row_spool.hpp"
 #include "jobs/unit_run.hpp"
 #include "jobs/weight_source.hpp"
 

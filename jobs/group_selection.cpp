@@ -6,7 +6,7 @@
 
 #include "framework/agree.hpp"
 #include "jobs/candidates.hpp"
-#include "jobs/row_spool.hpp"
+#include "jobs/matrix_totals.hpp"
 #include "jobs/unit_bytes.hpp"
 #include "kernels/exact_sum.hpp"
 #include "kernels/masks.hpp"

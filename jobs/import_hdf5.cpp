@@ -1,6 +1,5 @@
 // From people's own HDF5 and NetCDF-4 arrays to a batch.
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -122,7 +121,7 @@ OutputPlan plan_batch(Context& context, const Hdf5Input& input) {
 // A dense sample is in memory as it is read and as sparse entries.
 //   where    collective
 //   throws   SharedError(kDoesNotFit) if a single sample is too large
-Rounds plan_rounds(Context& context, const Hdf5Input& input) {
+std::int64_t plan_most_per_rank(Context& context, const Hdf5Input& input) {
   constexpr std::int64_t kBytesAValue = 3 * sizeof(float);
   const io::ForeignFeatures& found = input.found;
   const std::int64_t memory = context.memory_per_rank();
@@ -135,22 +134,39 @@ Rounds plan_rounds(Context& context, const Hdf5Input& input) {
                            found.features, " features and needs ", spelled_bytes(bytes),
                            ", more than the ", spelled_bytes(memory), " a rank may use"));
   }
-  return {found.samples, context.world.ranks(), std::max<std::int64_t>(kRoundBytes / bytes, 1)};
+  return std::max<std::int64_t>(kRoundBytes / bytes, 1);
 }
 
-// Sparse features wait in a record until it is known how many are not zero; dense ones are read as
-// they are written.
-struct SparseUnits {
-  SparseUnits(Context& context, const Hdf5Input& input, const OutputPlan& plan,
-              const Rounds& rounds)
-      : run(context, {"samples", plan.path, plan.provenance, input.found.samples,
-                      SampleUnits::plan_cut(input.found.samples, context.world.ranks(),
-                                            rounds.most_per_rank)}),
-        units(locally(context.world, "resuming", [&] { return SampleUnits(context, run); })),
-        totals(units.fill("reading", "samples", [&](Range samples) {
-          return io::read_foreign_features(input.file(input.features), input.found, samples);
-        })) {}
+// Sparse features wait in the record until it is known how many are not zero; dense ones go to the
+// output as they are read, and to the record for a run that goes on.
+struct FeatureUnits {
+  FeatureUnits(Context& context, const Hdf5Input& from, const OutputPlan& plan,
+               std::int64_t most_per_rank)
+      : input(from),
+        run(context,
+            {"samples", plan.path, plan.provenance, input.found.samples,
+             SampleUnits::plan_cut(input.found.samples, context.world.ranks(), most_per_rank)}),
+        units(locally(context.world, "resuming", [&] { return SampleUnits(context, run); })) {
+    if (!input.dense()) {
+      totals =
+          units.fill("reading", "samples", [&](Range samples) { return read_features(samples); });
+    }
+  }
 
+  kernels::CsrRows read_features(Range samples) const {
+    return io::read_foreign_features(input.file(input.features), input.found, samples);
+  }
+  // This rank's features of a round, as they are written. Local.
+  kernels::CsrRows take(std::int64_t round) {
+    kernels::CsrRows rows =
+        units.take(round, [&](Range samples) { return read_features(samples); });
+    if (!input.dense()) {
+      spell_values(rows, totals.iso());
+    }
+    return rows;
+  }
+
+  const Hdf5Input& input;
   UnitRun run;
   SampleUnits units;
   MatrixTotals totals;
@@ -197,23 +213,26 @@ Block read_block(const Hdf5Input& input, kernels::CsrRows rows, Range samples) {
   return block;
 }
 
-// Writes the batch round by round: sparse rows from the record, dense ones as they are read.
+// Writes the batch round by round.
 //   returns  the non-zeros of all ranks
-std::int64_t write_rounds(Context& context, const Hdf5Input& input, const Rounds& rounds,
-                          const std::function<kernels::CsrRows(std::int64_t round)>& rows_of,
+std::int64_t write_rounds(Context& context, const Hdf5Input& input, FeatureUnits& features,
                           io::BatchWriter& writer) {
   const Comm& world = context.world;
+  const Rounds& rounds = features.units.rounds();
   Progress progress("writing", input.found.samples, "samples");
   std::int64_t nnz = 0;
   for (std::int64_t round = 0; round < rounds.rounds(); ++round) {
     const Block block = locally(world, "reading features", [&] {
       const PhaseTimer timer(context.times, Phase::kRead);
-      return read_block(input, rows_of(round), rounds.range(round, world.rank()));
+      return read_block(input, features.take(round), rounds.range(round, world.rank()));
     });
     nnz += block.rows.nnz();
-    const PhaseTimer timer(context.times, Phase::kWrite);
-    writer.write_samples(block.rows, block.labels, block.ids);
-    progress.done(rounds.range(round, world.ranks() - 1).end);
+    {
+      const PhaseTimer timer(context.times, Phase::kWrite);
+      writer.write_samples(block.rows, block.labels, block.ids);
+    }
+    features.run.after_unit(features.units.samples(round));
+    progress.done(features.units.samples(round).end);
   }
   return world.sum(nnz);
 }
@@ -241,32 +260,14 @@ ExitStatus import_hdf5(Context& context) {
     return ExitStatus::kDone;
   }
 
-  Rounds rounds = plan_rounds(context, input);
-  std::optional<SparseUnits> sparse;
-  if (!input.dense()) {
-    sparse.emplace(context, input, plan, rounds);
-    rounds = sparse->units.rounds();
-  }
-  const auto rows_of = [&](std::int64_t round) {
-    if (!sparse) {
-      return io::read_foreign_features(input.file(input.features), input.found,
-                                       rounds.range(round, world.rank()));
-    }
-    kernels::CsrRows rows = sparse->units.read(round);
-    spell_values(rows, sparse->totals.iso());
-    return rows;
-  };
-
-  io::BatchWriter writer(world, plan.path,
-                         describe_batch(input, sparse ? sparse->totals : MatrixTotals()),
-                         plan.provenance, context.output_options());
-  const std::int64_t nnz = write_rounds(context, input, rounds, rows_of, writer);
+  FeatureUnits features(context, input, plan, plan_most_per_rank(context, input));
+  io::BatchWriter writer(world, plan.path, describe_batch(input, features.totals), plan.provenance,
+                         context.output_options());
+  const std::int64_t nnz = write_rounds(context, input, features, writer);
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
     writer.finish();
-    if (sparse) {
-      sparse->run.finish();
-    }
+    features.run.finish();
   }
   std::int64_t bytes_read = 0;
   for (const auto& [name, file] : input.files) {

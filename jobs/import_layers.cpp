@@ -68,16 +68,16 @@ void write_layers(Context& context, const OutputPlan& plan, std::vector<LayerInp
   const Comm& world = context.world;
   const double start = now_seconds();
   locally(world, "joining layers", [&] { check_widths(layers); });
-  MatrixIntake intake(context, plan.path);
+  std::vector<const io::MatrixSource*> sources;
   Places places(layers.size());
-  std::size_t matrices = 0;
   for (std::size_t id = 0; id < layers.size(); ++id) {
     if (layers[id].weight != nullptr) {
-      places[id] = matrices++;
-      intake.add(*layers[id].weight);
+      places[id] = sources.size();
+      sources.push_back(layers[id].weight);
     }
   }
-  intake.join();
+  MatrixIntake intake(context, plan, sources);
+  intake.fill();
 
   io::NetworkWriter writer(world, plan.path, describe_network(layers, intake, places),
                            plan.provenance, context.output_options());
@@ -95,11 +95,14 @@ void write_layers(Context& context, const OutputPlan& plan, std::vector<LayerInp
         if (layers[id].layer.bias == io::BiasKind::kFull) {
           bias = layers[id].read_bias(rounds.range(round, world.rank()));
         }
-        return intake.read(places[id], round);
+        return intake.take(places[id], round);
       });
       nnz += piece.nnz();
-      const PhaseTimer timer(context.times, Phase::kWrite);
-      writer.write_layer(static_cast<std::int64_t>(id), piece, bias);
+      {
+        const PhaseTimer timer(context.times, Phase::kWrite);
+        writer.write_layer(static_cast<std::int64_t>(id), piece, bias);
+      }
+      intake.after_round(places[id], round);
     }
     rows += layers[id].weight->rows;
     progress.done(static_cast<std::int64_t>(id) + 1);
@@ -107,6 +110,7 @@ void write_layers(Context& context, const OutputPlan& plan, std::vector<LayerInp
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
     writer.finish();
+    intake.finish();
   }
   context.report.set("layers", std::ssize(layers));
   context.report.set("rows", rows);

@@ -314,9 +314,8 @@ ExitStatus import_matrix_features(Context& context) {
   if (!begin_output(context, plan)) {
     return ExitStatus::kDone;
   }
-  MatrixIntake intake(context, plan.path);
-  intake.add(*found.sources[0]);
-  intake.join();
+  MatrixIntake intake(context, plan, {found.sources[0].get()});
+  intake.fill();
   const MatrixIntake::Info& info = intake.info(0);
   io::BatchWriter writer(world, plan.path, describe_batch(info, labels.has_value()),
                          plan.provenance, context.output_options());
@@ -331,16 +330,20 @@ ExitStatus import_matrix_features(Context& context) {
         classes.resize(static_cast<std::size_t>(mine.size()));
         labels->read(mine.begin, std::span(classes));
       }
-      return intake.read(0, round);
+      return intake.take(0, round);
     });
     nnz += rows.nnz();
-    const PhaseTimer timer(context.times, Phase::kWrite);
-    writer.write_samples(rows, classes, {});
+    {
+      const PhaseTimer timer(context.times, Phase::kWrite);
+      writer.write_samples(rows, classes, {});
+    }
+    intake.after_round(0, round);
     progress.done(info.rounds.range(round, world.ranks() - 1).end);
   }
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
     writer.finish();
+    intake.finish();
   }
   report_batch(context, info.source->rows, info.source->cols);
   end_output(context, plan,

@@ -17,6 +17,7 @@
 #include "jobs/output_plan.hpp"
 #include "jobs/pieces.hpp"
 #include "jobs/spelling.hpp"
+#include "jobs/unit_run.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -172,14 +173,21 @@ std::vector<float> read_bias(const io::ModelReader& reader, io::TensorPlace plac
 std::int64_t write_layers(Context& context, const io::ModelReader& reader, const Imported& imported,
                           const OutputPlan& plan) {
   const Comm& world = context.world;
-  const std::int64_t memory_bytes = context.memory_per_rank();
-  const Pieces pieces = locally(world, "planning", [&] {
-    return Pieces(imported.network, world.ranks(), plan_pieces(memory_bytes),
-                  [&](std::int64_t layer, std::int64_t row) {
-                    return row * imported.network.layers[to_size(layer)].weight.cols;
-                  });
-  });
-  const PhaseTimer timer(context.times, Phase::kWrite);
+  const PieceMemory memory =
+      locally(world, "planning", [&] { return plan_pieces(context.memory_per_rank()); });
+  const auto cut = [&](const std::vector<std::int64_t>& as_before) {
+    return locally(world, "planning", [&] {
+      return Pieces(imported.network, world.ranks(), memory,
+                    [&](std::int64_t layer, std::int64_t row) {
+                      return row * imported.network.layers[to_size(layer)].weight.cols;
+                    },
+                    {1, as_before});
+    });
+  };
+  const Pieces planned = cut({});
+  UnitRun run(context, {"rows", plan.path, plan.provenance, planned.all_rows(), planned.pieces(),
+                        memory.kept_bytes});
+  const Pieces pieces = cut(run.record().cut());
   io::NetworkWriter writer(world, plan.path, imported.network, plan.provenance,
                            context.output_options());
   Progress progress("importing weights", pieces.count(), "pieces");
@@ -192,13 +200,22 @@ std::int64_t write_layers(Context& context, const io::ModelReader& reader, const
         if (origin.bias) {
           bias = read_bias(reader, *origin.bias, rows);
         }
-        return reader.read_rows(origin.weight, rows);
+        return run.take_rows(pieces.items(0, layer, rows),
+                             [&] { return reader.read_rows(origin.weight, rows); });
       });
-      writer.write_layer(layer, weights, bias);
+      {
+        const PhaseTimer timer(context.times, Phase::kWrite);
+        writer.write_layer(layer, weights, bias);
+      }
+      run.after_unit(pieces.items(0, layer, pieces.rows(layer, round)));
       progress.done(pieces.number(layer, round) + 1);
     }
   }
-  writer.finish();
+  {
+    const PhaseTimer timer(context.times, Phase::kWrite);
+    writer.finish();
+  }
+  run.finish();
   return writer.bytes_written();
 }
 

@@ -6,7 +6,7 @@
 
 #include "framework/comm.hpp"
 #include "framework/shard.hpp"
-#include "jobs/row_spool.hpp"
+#include "jobs/matrix_totals.hpp"
 #include "jobs/unit_run.hpp"
 #include "kernels/layout.hpp"
 

@@ -12,6 +12,7 @@
 #include "jobs/candidates.hpp"
 #include "jobs/output_plan.hpp"
 #include "jobs/prune_reading.hpp"
+#include "jobs/unit_bytes.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -77,16 +78,79 @@ UnitJob units_of(const ModelRun& run, const io::Provenance& provenance) {
           run.pieces.pieces(), run.memory.kept_bytes};
 }
 
+// As the first run has cut them.
+Pieces pieces_of(const ModelRun& run, const UnitRun& units) {
+  return locally(run.context.world, "planning", [&] {
+    return deal_model(run.context.world, run.pruning, run.memory, units.record().cut());
+  });
+}
+
+// Where rows of a layer begin in their file.
+std::int64_t position_of(const ModelRun& run, std::int64_t layer, Range rows) {
+  const std::int64_t row_bytes = run.reader.network().layers[to_size(layer)].weight.cols *
+                                 io::bytes_of(run.reader.type(layer));
+  return run.reader.model().position(run.reader.place(layer)) + rows.begin * row_bytes;
+}
+
+// A piece that is decided on: as it is stored, and what became of it.
+struct RuledPiece {
+  std::int64_t kept = 0;
+  double removed_squares = 0;
+  Bytes stored;
+};
+
+RuledPiece apply_to_piece(const ModelRun& run, const KeyRule& keys, std::int64_t layer,
+                          Range rows) {
+  RuledPiece piece;
+  piece.stored.resize(
+      to_size(rows.size() * run.reader.network().layers[to_size(layer)].weight.cols *
+              io::bytes_of(run.reader.type(layer))));
+  run.reader.read_bytes(run.reader.place(layer).file, position_of(run, layer, rows), piece.stored);
+  KeyedRows keyed;
+  keyed.rows = rows_of(run, layer, rows, piece.stored);
+  if (!run.pruning.targets.excluded[to_size(layer)]) {
+    const double before = squares_of(keyed.rows);
+    if (keys) {
+      keyed.keys = keys(layer, keyed.rows);
+    }
+    apply_rule(run.pruning, layer, keyed);
+    piece.removed_squares = std::max(0.0, before - squares_of(keyed.rows));
+    piece.stored = spread_rows(run.reader.type(layer), keyed.rows, piece.stored);
+  }
+  piece.kept = keyed.rows.nnz();
+  return piece;
+}
+
+// The same, kept as a unit: the count, the sum, the bytes.
+RuledPiece take_ruled(const ModelRun& run, const KeyRule& keys, std::int64_t layer, Range rows,
+                      Range unit, io::UnitRecord& record) {
+  RuledPiece piece;
+  if (unit.empty()) {
+    return piece;
+  }
+  if (record.has(unit)) {
+    const Bytes bytes = record.read_whole(unit);
+    std::span<const std::byte> rest = bytes;
+    piece.kept = take_array<std::int64_t>(rest, 1)[0];
+    piece.removed_squares = take_array<double>(rest, 1)[0];
+    piece.stored = take_array<std::byte>(rest, std::ssize(rest));
+    return piece;
+  }
+  piece = apply_to_piece(run, keys, layer, rows);
+  Bytes bytes;
+  put_array(bytes, std::vector<std::int64_t>{piece.kept});
+  put_array(bytes, std::vector<double>{piece.removed_squares});
+  put_array(bytes, piece.stored);
+  record.add(unit, bytes);
+  return piece;
+}
+
 // What goes on from an earlier run: its record, the pieces it has cut and what they hold.
 struct Resumed {
   Resumed(const ModelRun& of, const io::Provenance& provenance)
       : run(of),
         units(run.context, units_of(run, provenance)),
-        pieces(locally(run.context.world, "planning",
-                       [&] {
-                         return deal_model(run.context.world, run.pruning, run.memory,
-                                           units.record().cut());
-                       })),
+        pieces(pieces_of(run, units)),
         candidates(pieces, run.context.world.rank(), units.record(), kSettingAside) {}
 
   // Reads what is left to read, and decides.
@@ -104,10 +168,11 @@ struct Resumed {
 };
 
 // Writes the layers that are pruned; `read` gives this rank's rows, local.
-void write_weights(const ModelRun& run, const Pieces& pieces, io::ModelOutput& output,
+void write_weights(Resumed& resumed, io::ModelOutput& output,
                    const std::function<CsrRows(std::int64_t layer, std::int64_t round)>& read) {
-  const Comm& world = run.context.world;
-  locally(world, "writing weights", [&] {
+  const ModelRun& run = resumed.run;
+  const Pieces& pieces = resumed.pieces;
+  const auto write = [&] {
     const PhaseTimer timer(run.context.times, Phase::kWrite);
     for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
       const io::TensorPlace place = run.reader.place(layer);
@@ -116,54 +181,46 @@ void write_weights(const ModelRun& run, const Pieces& pieces, io::ModelOutput& o
           run.reader.network().layers[to_size(layer)].weight.cols * io::bytes_of(type);
       const bool excluded = run.pruning.targets.excluded[to_size(layer)];
       for (std::int64_t round = 0; !excluded && round < pieces.rounds(layer); ++round) {
-        const Range rows = pieces.rows(layer, round, world.rank());
-        const std::int64_t position = run.reader.model().position(place) + rows.begin * row_bytes;
+        resumed.units.check_time();
+        const Range rows = pieces.rows(layer, round, run.context.world.rank());
+        const std::int64_t position = position_of(run, layer, rows);
         // What is kept of weights is float32, which is not all of a float64.
         Bytes before(type == io::WeightType::kF64 ? to_size(rows.size() * row_bytes) : 0);
         run.reader.read_bytes(place.file, position, before);
         output.write(place.file, position, spread_rows(type, read(layer, round), before));
       }
     }
-  });
+  };
+  resumed.units.attempt([&] { locally(run.context.world, "writing weights", write); });
 }
 
 }  // namespace
 
-ModelPruned apply_rules(const ModelRun& run, io::ModelOutput& output, ModelDigest& digest) {
+ModelPruned apply_rules(const ModelRun& run, const io::Provenance& provenance,
+                        io::ModelOutput& output) {
   const Comm& world = run.context.world;
   const KeyRule keys = key_rule(run.pruning);
+  UnitRun units(run.context, units_of(run, provenance));
+  const Pieces pieces = pieces_of(run, units);
   std::vector<LayerOutcome> mine(run.reader.network().layers.size());
-  Progress progress("pruning", run.pieces.count(), "pieces");
-  for (std::int64_t layer = 0; layer < run.pieces.layers(); ++layer) {
-    for (std::int64_t round = 0; round < run.pieces.rounds(layer); ++round) {
+  Progress progress("pruning", pieces.count(), "pieces");
+  for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
+    for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
       locally(world, "pruning weights", [&] {
         const PhaseTimer timer(run.context.times, Phase::kWrite);
-        const Range rows = run.pieces.rows(layer, round, world.rank());
+        const Range rows = pieces.rows(layer, round, world.rank());
+        const RuledPiece piece =
+            take_ruled(run, keys, layer, rows, pieces.items(0, layer, rows), units.record());
+        mine[to_size(layer)].kept += piece.kept;
+        mine[to_size(layer)].removed_squares += piece.removed_squares;
         const io::TensorPlace place = run.reader.place(layer);
-        const std::int64_t row_bytes = run.reader.network().layers[to_size(layer)].weight.cols *
-                                       io::bytes_of(run.reader.type(layer));
-        const std::int64_t position = run.reader.model().position(place) + rows.begin * row_bytes;
-        Bytes stored(to_size(rows.size() * row_bytes));
-        run.reader.read_bytes(place.file, position, stored);
-        digest.note(place.file, position, std::ssize(stored), io::crc32(stored));
-        KeyedRows keyed;
-        keyed.rows = rows_of(run, layer, rows, stored);
-        LayerOutcome& outcome = mine[to_size(layer)];
-        if (!run.pruning.targets.excluded[to_size(layer)]) {
-          const double before = squares_of(keyed.rows);
-          if (keys) {
-            keyed.keys = keys(layer, keyed.rows);
-          }
-          apply_rule(run.pruning, layer, keyed);
-          outcome.removed_squares += std::max(0.0, before - squares_of(keyed.rows));
-          stored = spread_rows(run.reader.type(layer), keyed.rows, stored);
-        }
-        outcome.kept += keyed.rows.nnz();
-        output.write(place.file, position, stored);
+        output.write(place.file, position_of(run, layer, rows), piece.stored);
       });
-      progress.done(run.pieces.number(layer, round) + 1);
+      units.after_unit(pieces.items(0, layer, pieces.rows(layer, round)));
+      progress.done(pieces.number(layer, round) + 1);
     }
   }
+  units.finish();
   return {join_outcomes(world, mine), std::nullopt};
 }
 
@@ -182,7 +239,7 @@ ModelPruned select_candidates(const ModelRun& run, const io::Provenance& provena
   Resumed resumed(run, provenance);
   ModelPruned made;
   made.outcomes = resumed.select();
-  write_weights(run, resumed.pieces, output, [&](std::int64_t layer, std::int64_t round) {
+  write_weights(resumed, output, [&](std::int64_t layer, std::int64_t round) {
     return resumed.candidates.read(layer, round, made.outcomes[to_size(layer)]);
   });
   resumed.units.finish();
@@ -200,10 +257,9 @@ ModelPruned rebuild_weights(const ModelRun& run, const io::Provenance& provenanc
       return resumed.candidates.read(layer, round, masked[to_size(layer)]);
     };
   }
-  CalibratedPruning rebuilt(run.context, run.pruning, resumed.pieces, mask, folder_of(run.path),
-                            run.memory.kept_bytes);
-  rebuilt.run([&] { resumed.units.after_unit(); });
-  write_weights(run, resumed.pieces, output, [&](std::int64_t layer, std::int64_t round) {
+  CalibratedPruning rebuilt(run.context, run.pruning, resumed.pieces, resumed.units, mask);
+  rebuilt.run();
+  write_weights(resumed, output, [&](std::int64_t layer, std::int64_t round) {
     return rebuilt.read(layer, round).rows;
   });
   resumed.units.finish();

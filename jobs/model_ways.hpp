@@ -37,10 +37,13 @@ Pieces deal_model(const Comm& world, const Pruning& pruning, const PieceMemory& 
 
 // All of them are collective and throw SharedError.
 
+// What earlier runs have finished is not done again.
+
 // Methods that decide row by row: each piece is read, decided on and written. Writes all layers.
-ModelPruned apply_rules(const ModelRun& run, io::ModelOutput& output, ModelDigest& digest);
+ModelPruned apply_rules(const ModelRun& run, const io::Provenance& provenance,
+                        io::ModelOutput& output);
 // Methods whose weights compete by other keys than magnitudes, or in groups. Writes the layers that
-// are not excluded; what earlier runs have finished is not read again.
+// are not excluded.
 ModelPruned select_candidates(const ModelRun& run, const io::Provenance& provenance,
                               io::ModelOutput& output);
 // Methods that change the weights that stay by the Gram matrices of their inputs. Writes the layers

@@ -153,8 +153,10 @@ std::int64_t write_output(const Run& run, const Pruned& made) {
   Progress progress("writing weights", pieces.count(), "pieces");
   for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
     for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
-      const LayerPiece left =
-          locally(world, "fetching what stays", [&] { return made.read(layer, round); });
+      const LayerPiece left = locally(world, "fetching what stays", [&] {
+        run.units.check_time();
+        return made.read(layer, round);
+      });
       writer.write_layer(layer, left.rows, left.bias);
       progress.done(pieces.number(layer, round) + 1);
     }
@@ -222,7 +224,8 @@ Pieces deal_pieces(const Comm& world, const Pruning& pruning, const PieceMemory&
 ExitStatus finish(const Run& run, const Pruned& made) {
   Context& context = run.context;
   const Pruning& pruning = run.pruning;
-  const std::int64_t written = write_output(run, made);
+  std::int64_t written = 0;
+  run.units.attempt([&] { written = write_output(run, made); });
   run.units.finish();
   log_layers(pruning.network(), made.outcomes);
   const PruneTotals totals = report_layers(context.report, pruning.network(), made.outcomes);
@@ -264,8 +267,8 @@ Pruned take_weights(const Run& run, Candidates& candidates, std::int64_t group_b
 }
 
 // The layers on the inputs that samples give them, one after the other.
-Pruned calibrate(UnitRun& units, CalibratedPruning& calibrated) {
-  calibrated.run([&] { units.after_unit(); });
+Pruned calibrate(CalibratedPruning& calibrated) {
+  calibrated.run();
   Pruned made;
   made.network = calibrated.network();
   made.outcomes = calibrated.outcomes();
@@ -346,9 +349,8 @@ ExitStatus run_prune(Context& context) {
     return finish(run, take_dead_neurons(context, pruning, dead));
   }
   if (pruning.settings.calibrated()) {
-    CalibratedPruning calibrated(context, pruning, pieces, {}, folder_of(plan.path),
-                                 memory.kept_bytes);
-    return finish(run, calibrate(units, calibrated));
+    CalibratedPruning calibrated(context, pruning, pieces, units, {});
+    return finish(run, calibrate(calibrated));
   }
   Candidates candidates(pieces, world.rank(), units.record(), kSettingAside);
   const Pruned masked = take_weights(run, candidates, memory.group_bytes);
@@ -358,9 +360,8 @@ ExitStatus run_prune(Context& context) {
   const auto mask = [&masked](std::int64_t layer, std::int64_t round) {
     return masked.read(layer, round).rows;
   };
-  CalibratedPruning calibrated(context, pruning, pieces, mask, folder_of(plan.path),
-                               memory.kept_bytes);
-  return finish(run, calibrate(units, calibrated));
+  CalibratedPruning calibrated(context, pruning, pieces, units, mask);
+  return finish(run, calibrate(calibrated));
 }
 
 }  // namespace espalier::jobs

@@ -167,9 +167,9 @@ ExitStatus write_pruned(const ModelRun& run, OutputPlan& plan, std::optional<Den
   const Comm& world = context.world;
   const PruneSettings& settings = run.pruning.settings;
   const bool rebuilds = settings.calibrated() || settings.update;
-  const bool selects = !dense && (settings.counts() || rebuilds);
+  const bool selects = settings.counts() || rebuilds;
   ModelDigest digest(run.reader.model());
-  if (selects) {
+  if (!dense) {
     plan.provenance.inputs =
         input_digests(run, io::digest_files(world, run.reader.model().paths()));
   }
@@ -178,12 +178,12 @@ ExitStatus write_pruned(const ModelRun& run, OutputPlan& plan, std::optional<Den
   if (dense) {
     dense->count();
   }
-  copy_rest(context, run.reader, weights_of(run, !selects), output, &digest);
+  copy_rest(context, run.reader, weights_of(run, dense || !selects), output, &digest);
   const ModelPruned made = dense      ? prune_by_magnitude(run, *dense, output, digest)
                            : rebuilds ? rebuild_weights(run, plan.provenance, output)
                            : selects  ? select_candidates(run, plan.provenance, output)
-                                      : apply_rules(run, output, digest);
-  if (!selects) {
+                                      : apply_rules(run, plan.provenance, output);
+  if (dense) {
     plan.provenance.inputs = input_digests(run, digest.digest(world));
   }
   {

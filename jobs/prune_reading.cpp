@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "framework/agree.hpp"
+#include "jobs/calibrated_pruning.hpp"
 #include "jobs/spelling.hpp"
 #include "jobs/unit_bytes.hpp"
 #include "kernels/lamp.hpp"
@@ -64,9 +66,13 @@ void add_magnitudes(const kernels::CsrRows& rows, kernels::LampTally& tally) {
 
 }  // namespace
 
-std::int64_t passes_of(const PruneSettings& settings) {
+std::int64_t reading_passes_of(const PruneSettings& settings) {
   const bool twice = settings.counts() || settings.method == PruneMethod::kGroup;
-  return twice ? kPrunePasses : kPrunePasses - 1;
+  return settings.calibrated() ? 0 : twice ? kPrunePasses : kPrunePasses - 1;
+}
+
+std::int64_t passes_of(const PruneSettings& settings) {
+  return reading_passes_of(settings) + CalibratedPruning::passes(settings);
 }
 
 PruneReading::PruneReading(Context& context, const Pruning& pruning, const Pieces& pieces,
@@ -245,12 +251,15 @@ void PruneReading::select_lamp(const PruneGroup& group) {
     }
     narrowing.narrow();
   };
-  // The first tally is no unit: a run that goes on takes it again.
   narrow([&](std::size_t at, kernels::LampTally& tally) {
+    kernels::LampTally mine = tally;
     for_each_round(kCounting, group.layers[at], "counting weights", [&](std::int64_t round) {
-      source_.collect(group.layers[at], pieces_.rows(group.layers[at], round, world.rank()), 0,
-                      found_);
-      add_magnitudes(found_.rows, tally);
+      count_piece(group.layers[at], round, tally.sums(), [&](Range rows) {
+        source_.collect(group.layers[at], rows, 0, found_);
+        std::fill(mine.sums().begin(), mine.sums().end(), 0);
+        add_magnitudes(found_.rows, mine);
+        return mine.sums();
+      });
     });
   });
   narrow([&](std::size_t at, kernels::LampTally& tally) {
@@ -332,22 +341,26 @@ void PruneReading::note_piece(std::int64_t layer, std::int64_t round) {
 
 void PruneReading::count(const PruneGroup& group, std::span<std::int64_t> counts) {
   for (const std::int64_t layer : group.layers) {
-    for_each_round(kCounting, layer, "counting weights",
-                   [&](std::int64_t round) { count_piece(layer, round, counts); });
+    for_each_round(kCounting, layer, "counting weights", [&](std::int64_t round) {
+      count_piece(layer, round, counts, [&](Range rows) {
+        counted_.assign(kernels::kDigitValues, 0);
+        source_.count(layer, rows, counted_);
+        return std::span(std::as_const(counted_));
+      });
+    });
   }
 }
 
-void PruneReading::count_piece(std::int64_t layer, std::int64_t round,
-                               std::span<std::int64_t> counts) {
+void PruneReading::count_piece(
+    std::int64_t layer, std::int64_t round, std::span<std::int64_t> counts,
+    const std::function<std::span<const std::int64_t>(Range rows)>& count) {
   const Range mine = items(kCounting, layer, round);
   if (mine.empty()) {
     return;
   }
   if (!run_.record().has(mine)) {
-    counted_.assign(kernels::kDigitValues, 0);
-    source_.count(layer, pieces_.rows(layer, round, context_.world.rank()), counted_);
     std::vector<std::byte> bytes;
-    put_counts(bytes, counted_);
+    put_counts(bytes, count(pieces_.rows(layer, round, context_.world.rank())));
     run_.record().add(mine, bytes);
   }
   const std::vector<std::byte> bytes = run_.record().read_whole(mine);

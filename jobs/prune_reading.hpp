@@ -22,8 +22,10 @@ namespace espalier::jobs {
 // kept on its own.
 enum PrunePass : std::int64_t { kSettingAside = 0, kCounting = 1, kPrunePasses = 2 };
 
-// How often a run may have to read the rows: UnitRecord's items are those of all passes.
+// How often PruneReading may have to read the rows; the passes of CalibratedPruning follow these.
 //   where    pure
+std::int64_t reading_passes_of(const PruneSettings& settings);
+// All passes that a run may need: UnitRecord's items are those of all of them.
 std::int64_t passes_of(const PruneSettings& settings);
 
 // Reads everything once, or twice where counts decide. Each piece is a unit of `run`; what earlier
@@ -49,7 +51,9 @@ class PruneReading {
   void note_groups(std::int64_t layer);
   void note_piece(std::int64_t layer, std::int64_t round);
   void count(const PruneGroup& group, std::span<std::int64_t> counts);
-  void count_piece(std::int64_t layer, std::int64_t round, std::span<std::int64_t> counts);
+  // `count` gives the counts of some rows alone.
+  void count_piece(std::int64_t layer, std::int64_t round, std::span<std::int64_t> counts,
+                   const std::function<std::span<const std::int64_t>(Range rows)>& count);
   void sum(std::span<std::int64_t> counts) const;
   // `note` looks at what is set aside of each piece.
   void collect(std::int64_t layer, std::uint32_t least,

@@ -32,8 +32,13 @@ struct Rounds {
     return {begin + part.begin, begin + part.end};
   }
 
-  std::int64_t round_of(std::int64_t index) const noexcept { return index / step(); }
+  std::int64_t round_of(std::int64_t index) const {
+    return pieces > 0 ? owner_evenly(count, pieces, index) / ranks : index / step();
+  }
   int rank_of(std::int64_t index) const {
+    if (pieces > 0) {
+      return owner_evenly(count, pieces, index) % ranks;
+    }
     const std::int64_t begin = round_of(index) * step();
     return owner_evenly(std::min(step(), count - begin), ranks, index - begin);
   }

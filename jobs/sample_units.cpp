@@ -40,29 +40,28 @@ SampleUnits::SampleUnits(const Context& context, UnitRun& run) : context_(contex
 MatrixTotals SampleUnits::fill(const std::string& doing, const std::string& things,
                                const std::function<kernels::CsrRows(Range samples)>& make) {
   const Comm& world = context_.world;
+  std::vector<MatrixTotals> totals(1);
   Progress progress(doing, rounds_.count, things);
   for (std::int64_t round = 0; round < rounds_.rounds(); ++round) {
     locally(world, doing + " " + things, [&] {
       const PhaseTimer timer(context_.times, Phase::kRead);
-      const Range mine = rounds_.range(round, world.rank());
-      if (!mine.empty() && !run_.record().has(mine)) {
-        std::vector<std::byte> bytes;
-        put_rows(bytes, make(mine));
-        run_.record().add(mine, bytes);
-      }
+      totals[0].add(take(round, make));
     });
-    const Range all{rounds_.range(round, 0).begin, rounds_.range(round, world.ranks() - 1).end};
-    run_.after_unit(all);
-    progress.done(all.end);
+    run_.after_unit(samples(round));
+    progress.done(samples(round).end);
   }
-  std::vector<MatrixTotals> totals(1);
-  locally(world, "counting", [&] {
-    for (std::int64_t round = 0; round < rounds_.rounds(); ++round) {
-      totals[0].add(read(round));
-    }
-  });
   MatrixTotals::join(world, totals);
   return totals[0];
+}
+
+kernels::CsrRows SampleUnits::take(std::int64_t round,
+                                   const std::function<kernels::CsrRows(Range samples)>& make) {
+  const Range mine = rounds_.range(round, context_.world.rank());
+  return run_.take_rows(mine, [&] { return make(mine); });
+}
+
+Range SampleUnits::samples(std::int64_t round) const {
+  return {rounds_.range(round, 0).begin, rounds_.range(round, context_.world.ranks() - 1).end};
 }
 
 kernels::CsrRows SampleUnits::read(std::int64_t round) const {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "jobs/job.hpp"
+#include "jobs/matrix_totals.hpp"
 #include "jobs/rounds.hpp"
-#include "jobs/row_spool.hpp"
 #include "jobs/unit_run.hpp"
 #include "kernels/layout.hpp"
 
@@ -35,9 +35,13 @@ class SampleUnits {
   MatrixTotals fill(const std::string& doing, const std::string& things,
                     const std::function<kernels::CsrRows(Range samples)>& make);
 
-  // This rank's piece of a round.
+  // This rank's piece of a round; made, and kept, if it is not finished yet.
   //   where    local
+  kernels::CsrRows take(std::int64_t round,
+                        const std::function<kernels::CsrRows(Range samples)>& make);
   kernels::CsrRows read(std::int64_t round) const;
+  // Of all ranks.
+  Range samples(std::int64_t round) const;
 
  private:
   const Context& context_;

@@ -37,8 +37,8 @@ std::vector<T> take_array(std::span<const std::byte>& bytes, std::int64_t count)
   return values;
 }
 
-// Five numbers (rows, nnz, first row, columns, 1 if iso), then pointers, indices, and the values:
-// one if iso and there is any.
+// Five numbers (rows, nnz, first row, columns, form), then by form: 0 and 1 (iso) pointers, indices
+// and the values, one if iso; 2, where that is shorter, all places, +0 where there is no weight.
 void put_rows(std::vector<std::byte>& bytes, const kernels::CsrRows& rows);
 kernels::CsrRows take_rows(std::span<const std::byte>& bytes);
 

@@ -7,6 +7,7 @@
 #include "framework/log.hpp"
 #include "framework/timer.hpp"
 #include "jobs/spelling.hpp"
+#include "jobs/unit_bytes.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -112,7 +113,7 @@ void UnitRun::after_unit() {
   log_detail("saved what is finished");
 }
 
-void UnitRun::after_unit(Range items) {
+bool UnitRun::finished(Range items) const {
   const std::vector<Range>& found = record_.finished();
   std::int64_t end = items.begin;
   for (auto next = std::lower_bound(found.begin(), found.end(), items.begin,
@@ -120,8 +121,39 @@ void UnitRun::after_unit(Range items) {
        next != found.end() && next->begin <= end && end < items.end; ++next) {
     end = next->end;
   }
-  if (end < items.end) {
+  return end >= items.end;
+}
+
+kernels::CsrRows UnitRun::take_rows(Range items, const std::function<kernels::CsrRows()>& make) {
+  if (items.empty()) {
+    return {};
+  }
+  if (!record_.has(items)) {
+    kernels::CsrRows rows = make();
+    std::vector<std::byte> bytes;
+    put_rows(bytes, rows);
+    record_.add(items, bytes);
+    return rows;
+  }
+  const std::vector<std::byte> bytes = record_.read_whole(items);
+  std::span<const std::byte> rest = bytes;
+  return jobs::take_rows(rest);
+}
+
+void UnitRun::after_unit(Range items) {
+  if (!finished(items)) {
     after_unit();
+  }
+}
+
+void UnitRun::attempt(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const SharedError& error) {
+    if (error.status() == ExitStatus::kStoppedEarly) {
+      after_unit();  // its order is to stop
+    }
+    throw;
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <boost/program_options.hpp>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "framework/watchdog.hpp"
 #include "io/unit_record.hpp"
 #include "jobs/job.hpp"
+#include "kernels/layout.hpp"
 
 namespace espalier::jobs {
 
@@ -37,6 +39,11 @@ class UnitRun {
 
   io::UnitRecord& record() noexcept { return record_; }
   const io::UnitRecord& record() const noexcept { return record_; }
+  // Whether earlier runs have finished all of `items`; the same on every rank.
+  bool finished(Range items) const;
+  // The rows of a unit, as they are in the record; `make` brings them if no run has finished it,
+  // and they are kept. Nothing for an empty unit. Local.
+  kernels::CsrRows take_rows(Range items, const std::function<kernels::CsrRows()>& make);
   // What no run has finished yet, ascending.
   std::vector<Range> left() const;
   std::int64_t items() const noexcept { return items_; }
@@ -48,6 +55,12 @@ class UnitRun {
   // The same where units stay in their places: `items` are those of all ranks together. Nothing is
   // done if earlier runs have finished all of them, so that every run gets further.
   void after_unit(Range items);
+
+  // Runs `work`, which is collective and asks check_time() now and then. If there is no time for
+  // it, what has been finished before is saved.
+  //   where    collective
+  //   throws   SharedError: kStoppedEarly; what `work` throws
+  void attempt(const std::function<void()>& work);
 
   // Whether the unit at hand is to be given up, because there is no time for it. Local.
   bool gives_up_unit() const { return control_.gives_up_unit(); }

@@ -208,7 +208,7 @@ std::vector<double> inverse_block(ConstDenseView a) {
 }
 
 // Lower Cholesky in place; the upper triangle is left as it is.
-bool factor(DenseView a) {
+bool factor(DenseView a, const std::function<void()>& pause) {
   const std::int64_t n = a.rows;
   std::vector<double> panel;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
@@ -228,6 +228,7 @@ bool factor(DenseView a) {
     }
     const auto across = transposed(as_const(solved));
     for (std::int64_t i = 0; i < below; i += kBlock) {
+      pause();
       const std::int64_t height = std::min(kBlock, below - i);
       subtract_product(as_const(solved.block(i, 0, height, width)),
                        {across.data(), width, i + height, below},
@@ -239,7 +240,7 @@ bool factor(DenseView a) {
 
 // Inverse of a lower triangular matrix in place. Blocks on the diagonal get zeros above it, other
 // blocks above it are left as they are.
-void invert_lower(DenseView a) {
+void invert_lower(DenseView a, const std::function<void()>& pause) {
   const std::int64_t n = a.rows;
   std::vector<double> sums;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
@@ -248,6 +249,7 @@ void invert_lower(DenseView a) {
     sums.assign(static_cast<std::size_t>(height * begin), 0);
     const DenseView left{sums.data(), height, begin, begin};
     for (std::int64_t k = 0; k < begin; k += kBlock) {
+      pause();
       // Rows k of the inverse so far reach to their own diagonal block.
       add_product(as_const(a.block(begin, k, height, kBlock)),
                   as_const(a.block(k, 0, kBlock, k + kBlock)),
@@ -291,13 +293,13 @@ void add_rows(ConstDenseView matrix, std::span<const double> factors, double* su
 
 // With the order of rows and columns turned around, H = L L^T; turned back, L is an upper
 // triangular R with H = R R^T, so its inverse is U.
-bool invert_to_upper_factor(DenseView matrix) {
+bool invert_to_upper_factor(DenseView matrix, const std::function<void()>& pause) {
   for (std::int64_t i = 0; i < matrix.rows; ++i) {
     for (std::int64_t j = 0; j < i; ++j) matrix.row(j)[i] = matrix.row(i)[j];
   }
   turn_around(matrix);
-  if (!factor(matrix)) return false;
-  invert_lower(matrix);
+  if (!factor(matrix, pause)) return false;
+  invert_lower(matrix, pause);
   for (std::int64_t i = 0; i < matrix.rows; ++i) {
     std::fill(matrix.row(i) + i + 1, matrix.row(i) + matrix.cols, 0.0);
   }

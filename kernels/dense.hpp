@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -41,9 +42,11 @@ void add_rows(ConstDenseView matrix, std::span<const double> factors, double* su
 
 // Replaces a symmetric matrix H (its lower triangle is read) by the upper triangular U with
 // U^T U = H^-1, zeros below the diagonal.
+// `pause` is called every O(n) multiply-adds; it may throw to end the work.
 //   returns  false if H is not positive definite; the matrix is spoilt then
+//   throws   what `pause` throws
 //   cost     2/3 n^3 multiply-adds
 //   exact    the same bits on any target with FMA
-bool invert_to_upper_factor(DenseView matrix);
+bool invert_to_upper_factor(DenseView matrix, const std::function<void()>& pause);
 
 }  // namespace espalier::kernels

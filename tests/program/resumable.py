@@ -10,6 +10,10 @@ import subprocess
 import tempfile
 import time
 
+import numpy as np
+
+import safetensors_format as st
+from pruning import write_network
 from support import ESPALIER, MPIRUN, clean_environment, ring_layer, write_triples
 
 
@@ -152,6 +156,7 @@ PRUNE = {
     "columns": ["--method", "group", "--unit", "column", "--sparsity", 0.5],
     "blocks": ["--method", "group", "--unit", "block:12x12", "--sparsity", 0.5],
     "bias": ["--method", "bias"],
+    "lamp": ["--method", "lamp", "--sparsity", 0.7],
 }
 
 
@@ -169,6 +174,51 @@ def prune_inputs(test, width=300):
 
 def prune_job(name):
     return ["prune", "net.h5", *PRUNE[name], *LITTLE_MEMORY]
+
+
+# Methods that take layer by layer, by what the samples or the statistics say of its inputs.
+SAMPLES, NORMS, GRAMS = (["--calibrate", "batch.h5"], ["--activation-stats", "norms.safetensors"],
+                         ["--activation-stats", "grams.safetensors"])
+CALIBRATED = {
+    "wanda": ["--method", "wanda", "--sparsity", 0.7, *SAMPLES],
+    "rounds": ["--method", "wanda", "--sparsity", 0.7, "--rounds", 2, "--profile", "owl", *SAMPLES],
+    "sparsegpt": ["--method", "sparsegpt", "--sparsity", 0.6, "--exclude", "2$", *SAMPLES],
+    "compensate": ["--method", "bias", "--sparsity", 0.6, *SAMPLES],
+    "update": ["--method", "magnitude", "--sparsity", 0.8, "--update", *SAMPLES],
+    "norms": ["--method", "wanda", "--sparsity", 0.7, "--scope", "layer", *NORMS],
+    "grams": ["--method", "sparsegpt", "--sparsity", 0.6, "--update", *GRAMS],
+}
+ROW_BY_ROW = ["--method", "wanda", "--sparsity", 0.5, *NORMS]
+CALIBRATED_LAYERS, CALIBRATED_WIDTH = 100, 96
+
+
+def calibrated_inputs(test):
+    """A deep network as net.h5, half as large as bf16.h5 and f16.h5, and as the models
+    bf16.safetensors and f16.safetensors; samples for it, norms and Gram matrices."""
+    def make():
+        random = np.random.default_rng(3)
+        names = [f"fc{n}" for n in range(CALIBRATED_LAYERS)]
+        shape = (CALIBRATED_WIDTH, CALIBRATED_WIDTH)
+        layers = [random.standard_normal(shape).astype("f4") / np.float32(8) for _ in names]
+        write_network("net.h5", layers, "DMAT", names=names,
+                      biases=[random.standard_normal(shape[0]).astype("f4") for _ in names])
+        test.espalier("generate", "batch", "--features", shape[1], "--samples", 70, "--density",
+                      "0.5", "--seed", 1, "-o", "batch.h5")
+        inputs = [np.abs(random.standard_normal((shape[1], 200))) for _ in names]
+        for path, kind, of in (("norms", "norms", lambda x: np.sqrt(np.sum(x ** 2, axis=1))),
+                               ("grams", "gram", lambda x: x @ x.T)):
+            st.write(f"{path}.safetensors", {f"{name}.{kind}": st.Tensor.of("F32", of(x))
+                                             for name, x in zip(names, inputs)})
+        with open("layers.json", "w", encoding="ascii") as file:
+            json.dump([{"weight": f"{name}.weight", "activation": "relu"} for name in names], file)
+        for dtype in ("bf16", "f16"):
+            st.write(f"{dtype}.safetensors", {
+                f"{name}.weight": st.Tensor.of(dtype.upper(), weights)
+                for name, weights in zip(names, layers)})
+            test.espalier("import", "--from", "safetensors", "--model", f"{dtype}.safetensors",
+                          "--layers-file", "layers.json", "-o", f"{dtype}.h5")
+
+    link_inputs(test, "calibrated", make)
 
 
 IMPORT_LAYERS, IMPORT_NEURONS = 150, 256

@@ -12,8 +12,9 @@ import shutil
 import signal
 import time
 
-from resumable import (IMPORT, INFER, LITTLE_MEMORY, PRUNE, Background, gone, import_inputs,
-                       items_of, prune_inputs, samples_of, saved, slow_inputs, wait_until)
+from resumable import (CALIBRATED, IMPORT, INFER, LITTLE_MEMORY, PRUNE, Background,
+                       calibrated_inputs, gone, import_inputs, items_of, prune_inputs, samples_of,
+                       saved, slow_inputs, wait_until)
 from support import ProgramTest, content, main
 
 RUNS = int(os.environ.get("CHAOS_RUNS", 4))
@@ -61,6 +62,18 @@ class ChaosTest(ProgramTest):
             return Kind(["prune", "net.h5", *PRUNE[name], "-o", "r.h5"], undisturbed=f"{name}.h5",
                         start=LITTLE_MEMORY,
                         finish=self.dice.choice([LITTLE_MEMORY, ["--memory-per-rank", "1GiB"]]))
+
+        self.torment(max(RUNS // 2, 3), kind)
+
+    def test_calibrated(self):
+        calibrated_inputs(self)
+        for name, method in CALIBRATED.items():
+            self.espalier("prune", "net.h5", *method, "-o", f"{name}.h5")
+
+        def kind():
+            name = self.dice.choice(list(CALIBRATED))
+            return Kind(["prune", "net.h5", *CALIBRATED[name], "-o", "r.h5"],
+                        undisturbed=f"{name}.h5")
 
         self.torment(max(RUNS // 2, 3), kind)
 

@@ -9,7 +9,13 @@ import signal
 import struct
 import time
 
-from resumable import (IMPORT, LITTLE_MEMORY, PRUNE, Background, import_inputs, prune_inputs, prune_job, saved,
+import h5py
+import numpy as np
+
+import safetensors_format as st
+from pruning import write_network
+from resumable import (CALIBRATED, CALIBRATED_LAYERS, IMPORT, LITTLE_MEMORY, PRUNE, ROW_BY_ROW,
+                       Background, calibrated_inputs, import_inputs, prune_inputs, prune_job, saved,
                        wait_until)
 from support import ProgramTest, content, main, write_lines
 
@@ -22,13 +28,17 @@ def report(path="run.json"):
 
 
 class Stopping(ProgramTest):
-    def stop_after(self, units, *job, ranks=1):
-        """Starts the job and ends it by a signal when it has saved some units."""
+    def stop_after(self, units, *job, ranks=1, number=signal.SIGUSR2):
+        """Starts the job and ends a rank by a signal when it has saved some units."""
         run = Background([*job, "--save-interval", 0, "--report", "run.json"], ranks)
         self.addCleanup(run.close)
         self.assertTrue(wait_until(lambda: len(saved("r.h5")) >= units, run), run.said())
         since = time.monotonic()
-        os.kill(run.rank_pids()[-1], signal.SIGUSR2)
+        os.kill(run.rank_pids()[-1], number)
+        if number == signal.SIGKILL:
+            self.assertNotIn(run.wait(), (0, STOPPED), run.said())
+            self.assertFalse(os.path.exists("r.h5"))
+            return
         self.assertEqual(run.wait(), STOPPED, run.said())
         self.assertLess(time.monotonic() - since, 10)
         self.assertIn("the same command goes on", run.said())
@@ -126,6 +136,95 @@ class PruneTest(Stopping):
         self.finish(*generous, ranks=2, undisturbed="magnitude.h5")
 
 
+class CalibratedTest(Stopping):
+    """Layers that are finished are not pruned again, and carry the samples on."""
+
+    def setUp(self):
+        super().setUp()
+        calibrated_inputs(self)
+
+    def torment(self, source, *method, made="", ranks=(1, 3, 2)):
+        """Stopped early, killed later, and finished. `made`: what of the output is compared."""
+        for path in ("r.h5", "r.h5.units", "whole.h5"):
+            if os.path.lexists(path):
+                (shutil.rmtree if os.path.isdir(path) else os.unlink)(path)
+        self.espalier("prune", source, *method, "-o", "whole.h5", "--report", "run.json",
+                      ranks=ranks[2])
+        whole = report()["units_done"]
+        self.assertGreaterEqual(whole, CALIBRATED_LAYERS)
+        job = ["prune", source, *method, "-o", "r.h5"]
+        self.stop_after(whole // 8, *job, ranks=ranks[0])
+        before = len(saved("r.h5"))
+        self.stop_after(before + whole // 8, *job, ranks=ranks[1], number=signal.SIGKILL)
+        units = len(saved("r.h5"))
+        self.assertGreater(units, before)
+        self.espalier(*job, "--report", "run.json", ranks=ranks[2])
+        self.assertEqual(report()["units_skipped"], units)
+        self.assertGreater(report()["units_done"], 0)
+        self.assertEqual(content(f"r.h5{made}"), content(f"whole.h5{made}"))
+        self.assertFalse(os.path.exists("r.h5.units"))
+
+    def test_networks(self):
+        for number, (name, method) in enumerate(CALIBRATED.items()):
+            with self.subTest(method=name):
+                self.torment("net.h5", *method, ranks=[(number + n) % 3 + 1 for n in range(3)])
+
+    def test_half_types(self):
+        self.torment("bf16.h5", *CALIBRATED["sparsegpt"])
+        self.torment("f16.h5", "--method", "magnitude", "--sparsity", 0.7, ranks=(2, 1, 3))
+
+    def test_models(self):
+        model = "/model.safetensors"
+        for dtype in ("bf16", "f16"):
+            os.mkdir(dtype)
+            os.rename(f"{dtype}.safetensors", f"{dtype}{model}")
+        self.torment("bf16", "--to", "safetensors", *CALIBRATED["grams"], made=model)
+        self.torment("f16", "--to", "safetensors", *CALIBRATED["norms"], made=model, ranks=(2, 3, 1))
+        self.torment("bf16", "--to", "safetensors", *ROW_BY_ROW, made=model, ranks=(3, 1, 2))
+
+    def test_other_jobs_are_refused(self):
+        job = ["prune", "net.h5", *CALIBRATED["rounds"], "-o", "r.h5"]
+        self.stop_after(50, *job)
+        for word, other, words in ((2, 3, ["rounds (2, now 3)"]), ("owl", "erk", ["profile"]),
+                                   (0.7, 0.6, ["sparsity (0.7, now 0.6)"])):
+            self.refused(*[other if part == word else part for part in job], status=65,
+                         output="r.h5", words=["r.h5.units", "--no-resume", *words])
+        self.refused(*job, "--outlier", 4, status=65, output="r.h5", words=["outlier"])
+        os.unlink("batch.h5")
+        self.espalier("generate", "batch", "--features", 96, "--samples", 70, "--density", "0.5",
+                      "--seed", 2, "-o", "batch.h5")
+        self.refused(*job, status=65, output="r.h5", words=["input 2 has changed"])
+        shutil.rmtree("r.h5.units")
+        job = ["prune", "net.h5", *CALIBRATED["grams"], "-o", "r.h5"]
+        self.stop_after(10, *job, ranks=2)
+        self.refused(*[part for part in job if part != "--update"], status=65, output="r.h5",
+                     words=["another job", "--no-resume"])
+        tensors = st.read("grams.safetensors")[0]
+        os.unlink("grams.safetensors")
+        tensors["fc7.gram"] = st.Tensor.of("F32", 2 * tensors["fc7.gram"].values())
+        st.write("grams.safetensors", tensors)
+        self.refused(*job, status=65, output="r.h5", words=["input 2 has changed"])
+
+
+class LargeLayerTest(Stopping):
+    def test_stops_within_a_layer(self):
+        """A single layer of sparsegpt takes much longer than the ten seconds there are."""
+        width = 2500
+        random = np.random.default_rng(1)
+        write_network("net.h5", [random.standard_normal((width, width)).astype("f4")], "DMAT",
+                      names=["fc"])
+        st.write("grams.safetensors", {"fc.gram": st.Tensor.of("F32", np.eye(width) * 2 + 1)})
+        run = Background(["prune", "net.h5", *CALIBRATED["grams"], "-o", "r.h5"], 2)
+        self.addCleanup(run.close)
+        time.sleep(3)
+        since = time.monotonic()
+        os.kill(run.rank_pids()[-1], signal.SIGUSR2)
+        self.assertEqual(run.wait(), STOPPED, run.said())
+        self.assertLess(time.monotonic() - since, 10)
+        self.assertIn("the same command starts again", run.said())
+        self.assertFalse(os.path.exists("r.h5"))
+
+
 class ImportTest(Stopping):
     def setUp(self):
         super().setUp()
@@ -164,6 +263,49 @@ class ImportTest(Stopping):
         self.espalier(*job, "-o", "whole.h5", ranks=2)
         self.stop_after(3, *job, "-o", "r.h5")
         self.finish(*job, "-o", "r.h5", ranks=3, undisturbed="whole.h5")
+
+    def through(self, *job, first=10, second=20):
+        """Stopped, killed, finished, on three rank counts; then with another input."""
+        job = ["import", "--from", *job]
+        self.espalier(*job, "-o", "whole.h5", ranks=2)
+        self.stop_after(first, *job, "-o", "r.h5")
+        self.stop_after(second, *job, "-o", "r.h5", ranks=3, number=signal.SIGKILL)
+        self.finish(*job, "-o", "r.h5", ranks=2, undisturbed="whole.h5")
+        self.assertGreater(report()["units_done"], 0)
+        os.unlink("r.h5")
+        os.unlink("whole.h5")
+
+    def test_matrices(self):
+        """Dense in order, and sparse of entries that have to be sorted; many layers, one batch."""
+        random = np.random.default_rng(5)
+        names = [f"m{n}" for n in range(60)]
+        for name in names:
+            np.save(f"{name}.npy", random.standard_normal((90, 90)).astype("f4"))
+            entries = random.choice(90 * 90, 300, replace=False)
+            write_lines(f"{name}.mtx", ["%%MatrixMarket matrix coordinate real general",
+                                        "90 90 300", *(f"{n // 90 + 1} {n % 90 + 1} {n % 7 + 1}"
+                                                       for n in entries)])
+        for form in ("npy", "mtx"):
+            self.through(form, "--model", *(f"{name}.{form}" for name in names))
+        np.save("x.npy", np.where(random.random((3000, 700)) < 0.9,
+                                  random.standard_normal((3000, 700)), 0).astype("f4"))
+        self.through("npy", "--features", "x.npy", first=4, second=8)
+
+    def test_arrays_of_hdf5(self):
+        with h5py.File("data.h5", "w") as file:
+            file["x"] = np.random.default_rng(1).integers(0, 3, (4000, 600)).astype("u1")
+            file["y"] = np.arange(4000)
+        self.through("hdf5", "--features", "data.h5:/x", "--labels", "data.h5:/y", first=4, second=8)
+
+    def test_models(self):
+        calibrated_inputs(self)
+        self.espalier("export", "net.h5", "--to", "onnx", "-o", "m.onnx")
+        self.through("onnx", "--model", "m.onnx")
+        self.through("safetensors", "--model", "bf16.safetensors")
+        self.stop_after(5, "import", "--from", "safetensors", "--model", "bf16.safetensors", "-o",
+                        "r.h5")
+        self.refused("import", "--from", "safetensors", "--model", "f16.safetensors", "-o", "r.h5",
+                     status=65, output="r.h5", words=["input 1 has changed"])
 
     def test_changed_text_is_refused(self):
         self.stop_after(20, *self.job, ranks=2)

@@ -1,11 +1,14 @@
 #include <boost/test/unit_test.hpp>
+#include <cstring>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "framework/comm.hpp"
-#include "jobs/row_spool.hpp"
+#include "jobs/matrix_totals.hpp"
+#include "jobs/unit_bytes.hpp"
 
-BOOST_AUTO_TEST_SUITE(jobs_row_spool)
+BOOST_AUTO_TEST_SUITE(jobs_matrix_totals)
 
 using namespace espalier;
 using jobs::MatrixTotals;
@@ -38,26 +41,33 @@ std::vector<MatrixTotals> totals_of(const Comm& world,
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(pieces_come_back_as_they_were) {
-  jobs::RowSpool spool(".");
-  CsrRows iso = one_row({2.5F, 2.5F, 2.5F});
+BOOST_AUTO_TEST_CASE(rows_come_back_as_they_were_put_down) {
+  CsrRows iso = one_row({2.5F, 2.5F, 2.5F}), full = one_row({1, -0.0F, 3}), zero = full;
   iso.iso = true;
   iso.values = {2.5F};
-  const std::vector<CsrRows> pieces = {one_row({1, 2, 3}), CsrRows{}, iso, one_row({})};
-  for (const CsrRows& piece : pieces) {
-    spool.append(piece);
+  full.cols = zero.cols = 5;
+  full.indices = zero.indices = {0, 2, 4};
+  zero.values[1] = 0;  // a weight, if an odd one
+  for (const CsrRows& piece : {one_row({1, 2, 3}), iso, full, zero, one_row({})}) {
+    std::vector<std::byte> bytes;
+    jobs::put_rows(bytes, piece);
+    std::span<const std::byte> rest = bytes;
+    const CsrRows back = jobs::take_rows(rest);
+    BOOST_TEST(rest.empty());
+    BOOST_CHECK_EQUAL(back.first_row, piece.first_row);
+    BOOST_CHECK_EQUAL(back.cols, piece.cols);
+    BOOST_CHECK_EQUAL(back.iso, piece.iso);
+    BOOST_CHECK(back.pointers == piece.pointers);
+    BOOST_CHECK(back.indices == piece.indices);
+    BOOST_CHECK(std::memcmp(back.values.data(), piece.values.data(), 4 * piece.values.size()) == 0);
+    BOOST_CHECK_EQUAL(back.values.size(), piece.values.size());
   }
-  BOOST_CHECK_EQUAL(spool.pieces(), pieces.size());
-  for (const std::size_t number : {3U, 1U, 0U, 2U}) {
-    const CsrRows back = spool.read(number);
-    BOOST_CHECK_EQUAL(back.first_row, pieces[number].first_row);
-    BOOST_CHECK_EQUAL(back.cols, pieces[number].cols);
-    BOOST_CHECK_EQUAL(back.iso, pieces[number].iso);
-    BOOST_CHECK(back.pointers == pieces[number].pointers);
-    BOOST_CHECK(back.indices == pieces[number].indices);
-    BOOST_CHECK(back.values == pieces[number].values);
-  }
-  BOOST_CHECK_THROW(spool.read(4), std::logic_error);
+  // A full row takes the bytes of its places alone.
+  std::vector<std::byte> short_form, long_form;
+  jobs::put_rows(short_form, full);
+  jobs::put_rows(long_form, zero);
+  BOOST_CHECK_EQUAL(short_form.size(), 5 * 8 + 5 * 4U);
+  BOOST_CHECK_EQUAL(long_form.size(), 5 * 8 + 2 * 8 + 3 * 8U);
 }
 
 BOOST_AUTO_TEST_CASE(equal_values_are_noticed_over_all_ranks) {

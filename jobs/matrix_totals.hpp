@@ -1,13 +1,11 @@
-// Rows that are complete while the size of their matrix is not known yet.
+// What is found out of a matrix row by row before its size is known.
 #pragma once
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "framework/comm.hpp"
-#include "io/side_file.hpp"
 #include "kernels/layout.hpp"
 
 namespace espalier::jobs {
@@ -16,27 +14,6 @@ namespace espalier::jobs {
 struct LayerPiece {
   kernels::CsrRows rows;
   std::vector<float> bias;
-};
-
-// Pieces of rows in a side file, read back in the order they were put in or any other.
-//   where    local
-//   throws   Error as io::SideFile
-class RowSpool {
- public:
-  // The first `kept_bytes` stay in memory.
-  explicit RowSpool(const std::string& folder, std::int64_t kept_bytes = INT64_C(64) << 20)
-      : file_(folder, kept_bytes) {}
-  void append(const kernels::CsrRows& rows);
-  kernels::CsrRows read(std::size_t piece) const;
-  std::size_t pieces() const noexcept { return pieces_.size(); }
-
- private:
-  struct Piece {
-    std::int64_t position, rows, nnz, first_row, cols;
-    bool iso;
-  };
-  io::SideFile file_;
-  std::vector<Piece> pieces_;
 };
 
 // What a matrix holds in all: first collected on each rank, then over the ranks.
