@@ -17,6 +17,7 @@ namespace espalier::jobs {
 namespace {
 
 const std::vector<std::string> kNetworkCases = {"gc1024x120", "gc1024x120-first1200"};
+const std::vector<std::string> kLabelCases = {"xmc", "xmc-unshared"};
 const std::vector<std::string> kOtherCases = {"bf16", "threads", "pack"};
 constexpr const char* kLayerOfOthers = "unstructured90";  // what these work on
 
@@ -25,6 +26,7 @@ std::vector<std::string> known_cases() {
   for (const BenchLayer& layer : bench_layers()) {
     names.push_back(layer.name);
   }
+  names.insert(names.end(), kLabelCases.begin(), kLabelCases.end());
   names.insert(names.end(), kOtherCases.begin(), kOtherCases.end());
   return names;
 }
@@ -162,11 +164,15 @@ ExitStatus bench(Context& context) {
   std::vector<BenchFigure> figures;
   std::vector<std::string> networks;
   Progress progress("measuring", std::ssize(wanted), "cases");
+  const auto is_in = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
   for (const std::string& name : wanted) {
-    if (std::find(kNetworkCases.begin(), kNetworkCases.end(), name) != kNetworkCases.end()) {
+    if (is_in(kNetworkCases, name)) {
       networks.push_back(name);
     } else {
-      figures.push_back(measure_case(name, bandwidth));
+      figures.push_back(is_in(kLabelCases, name) ? measure_labels(context, name)
+                                                 : measure_case(name, bandwidth));
       progress.done(std::ssize(figures));
     }
   }
@@ -196,7 +202,7 @@ Job bench_job() {
       ("cases", po::value<std::string>(),
        "what to measure, separated by commas; default: gc1024x120, gc1024x120-first1200, shared, "
        "dense, unstructured50, unstructured70, unstructured90, unstructured95, unstructured97, "
-       "skewed90, unstructured99, bf16, threads, pack")
+       "skewed90, unstructured99, xmc, xmc-unshared, bf16, threads, pack")
       ("network", po::value<std::string>(), "network of the gc cases; default: a radixnet")
       ("batch", po::value<std::string>(), "batch of the gc cases; default: 60,000 drawn images")
       ("json", po::bool_switch(), "print everything as JSON");

@@ -1,6 +1,8 @@
 #include "jobs/bench_network.hpp"
 
 #include <algorithm>
+#include <numeric>
+#include <optional>
 
 #include "framework/agree.hpp"
 #include "framework/memory.hpp"
@@ -20,6 +22,8 @@ namespace {
 using kernels::CsrRows;
 
 constexpr std::int64_t kNeurons = 1024, kLayers = 120, kImages = 60000, kFewImages = 1200;
+constexpr std::int64_t kLabels = std::int64_t{256} << 10, kHidden = 1024, kFanIn = 32;
+constexpr std::int64_t kLabelSamples = 256, kBest = 5;
 constexpr int kTimings = 7;
 
 // What runs, and the shapes the plan wants to know.
@@ -51,8 +55,8 @@ Subject drawn_subject() {
     // As read from a file of the challenge: every weight stored, though all are equal.
     rows.values.assign(static_cast<std::size_t>(rows.nnz()), rows.value(0));
     rows.iso = false;
-    layer.packed = kernels::pack_layer(rows, inputs, std::span(&bias, 1), epilogue);
-    layer.zero_to_zero = kernels::maps_zero_to_zero(layer.packed);
+    layer.packed.add(kernels::pack_layer(rows, inputs, std::span(&bias, 1), epilogue));
+    layer.zero_to_zero = kernels::maps_zero_to_zero(layer.packed.piece(0));
     io::Layer shape;
     shape.weight = {"", io::MatrixFormat::kCsr, kNeurons, kNeurons, rows.nnz(), false};
     shape.inputs = {id - 1};
@@ -102,17 +106,54 @@ CsrRows first_samples(const CsrRows& all, std::int64_t count) {
   return few;
 }
 
-BenchFigure measure(Context& context, const Subject& subject, const CsrRows& samples) {
+// Labels in pieces, as read_and_pack cuts them, and dense samples.
+Subject label_subject(std::int64_t group) {
+  const LabelLayer source{kLabels, kHidden, kFanIn, group, 1};
+  std::vector<std::uint32_t> inputs(kHidden);
+  std::iota(inputs.begin(), inputs.end(), 0U);
+  Subject subject;
+  ShardLayer layer;
+  layer.rows = {0, kLabels};
+  layer.bounds = {0, kLabels};
+  const std::int64_t step = rows_of_piece(kLabels, kLabels * kFanIn, true);
+  for (std::int64_t first = 0; first < kLabels; first += step) {
+    const Range piece{first, std::min(first + step, kLabels)};
+    layer.packed.add(kernels::pack_layer(source.rows(piece), inputs, {}, {}));
+  }
+  io::Layer shape;
+  shape.weight = {"", io::MatrixFormat::kCsr, kLabels, kHidden, layer.packed.nnz(), false};
+  shape.inputs = {io::kNetworkInput};
+  subject.shapes.layers.push_back(shape);
+  subject.network.layers.push_back(std::move(layer));
+  subject.network.inputs = kHidden;
+  subject.network.outputs = kLabels;
+  subject.network.streams_outputs = true;
+  subject.samples = make_rows(
+      {0, kLabelSamples}, kHidden, std::nullopt,
+      [](std::int64_t sample, std::vector<std::uint32_t>& indices, std::vector<float>& values) {
+        RandomStream random(2, 0, static_cast<std::uint64_t>(sample));
+        for (std::uint32_t input = 0; input < kHidden; ++input) {
+          indices.push_back(input);
+          values.push_back(random_weight(random, 1));
+        }
+      });
+  return subject;
+}
+
+BenchFigure measure(Context& context, const Subject& subject, const CsrRows& samples,
+                    std::int64_t top_k) {
   const ProcessGrid grid(context.world, {1, 1});
   Allocation allocation = {1, context.memory_per_rank(), threads(), cache_bytes(2),
                            8 + 8 * samples.nnz() / samples.rows()};
   allocation.third_cache_bytes = third_cache_share_bytes();
+  allocation.streams_outputs = subject.network.streams_outputs;
+  allocation.top_k = top_k;
   InferencePlan plan = plan_inference(subject.shapes, samples.rows(), GridShape{1, 1}, allocation);
   if (plan.waves > 1) {
     throw SharedError(ExitStatus::kDoesNotFit,
                       "the samples do not fit at once; raise --memory-per-rank");
   }
-  Propagator propagator(grid, subject.network, plan, context.times, false);
+  Propagator propagator(grid, subject.network, plan, context.times, {false, top_k});
   std::vector<double> seconds, ratios;
   const double nominal =
       static_cast<double>(samples.rows()) * static_cast<double>(subject.shapes.nnz());
@@ -149,10 +190,17 @@ std::vector<BenchFigure> measure_networks(Context& context, const std::vector<st
     const std::int64_t count = name == "gc1024x120" ? subject.samples.rows()
                                                     : std::min(kFewImages, subject.samples.rows());
     const CsrRows samples = first_samples(subject.samples, count);
-    figures.push_back(measure(context, subject, samples));
+    figures.push_back(measure(context, subject, samples, 0));
     figures.back().name = name;
   }
   return figures;
+}
+
+BenchFigure measure_labels(Context& context, const std::string& name) {
+  const Subject subject = label_subject(name == "xmc" ? 16 : 1);
+  BenchFigure figure = measure(context, subject, subject.samples, kBest);
+  figure.name = name;
+  return figure;
 }
 
 }  // namespace espalier::jobs

@@ -23,6 +23,7 @@ const std::vector<Kind>& all_kinds() {
         "no-bias", "layout"},
        generate_random},
       {"lenet", {"layout"}, generate_lenet},
+      {"xmc", {"labels", "hidden", "fan-in", "group", "layout"}, generate_xmc},
       {"images", {"neurons", "samples"}, generate_images},
       {"batch", {"features", "samples", "density", "dense", "labels"}, generate_batch}};
   return kinds;
@@ -82,7 +83,7 @@ Job generate_job() {
   options.add_options()
       ("what", word("WHAT")->required(), "radixnet: the GraphChallenge topology; random: an "
        "unstructured network; lenet: LeNet-5's convolutions, pooling and layers for images of 28 x "
-       "28; images: strokes, some of which survive a radixnet; batch: random "
+       "28; xmc: an output layer of very many labels; images: strokes, some of which survive a radixnet; batch: random "
        "features")
       ("out,o", word("FILE")->required(), "network or batch file to write")
       ("neurons", count("N"), "radixnet, images: neurons of a layer, features of an image; for "
@@ -105,23 +106,29 @@ Job generate_job() {
       ("bias-mode", word("MODE")->default_value("always"), "random: bias added always, or only to "
        "sums that are not zero (nonzero)")
       ("no-bias", po::bool_switch(), "random: leave out biases")
-      ("layout", word("LAYOUT")->default_value("csr"), "radixnet, random, lenet: csr or triplets")
+      ("layout", word("LAYOUT")->default_value("csr"), "radixnet, random, lenet, xmc: csr or triplets")
       ("dense", po::bool_switch(), "batch: store zeros too")
-      ("labels", count("C"), "batch: random labels 0..C-1");
+      ("labels", count("C"), "batch: random labels 0..C-1; xmc: number of labels")
+      ("hidden", count("N"), "xmc: neurons that the labels read")
+      ("fan-in", count("N"), "xmc: weights of a label")
+      ("group", count("G"), "xmc: so many labels after each other read the same neurons, without "
+       "it each its own");
   // clang-format on
-  return {"generate",
-          "make a seeded network or batch for tests and benchmarks",
-          "generate radixnet|random|lenet|images|batch ... -o FILE",
-          {"espalier generate radixnet --neurons 1024 --layers 120 --seed 1 -o net.h5",
-           "espalier generate images --neurons 1024 --samples 60000 --seed 1 -o batch.h5",
-           "mpirun -n 4 espalier generate random --layers 784,4096,4096,10 --density 0.1 --seed 1 "
-           "-o net.h5",
-           "espalier generate lenet --seed 1 -o lenet.h5",
-           "espalier generate batch --features 784 --samples 1000 --density 0.2 --labels 10 "
-           "-o batch.h5"},
-          {"what"},
-          options,
-          run_generate};
+  return {
+      "generate",
+      "make a seeded network or batch for tests and benchmarks",
+      "generate radixnet|random|lenet|xmc|images|batch ... -o FILE",
+      {"espalier generate radixnet --neurons 1024 --layers 120 --seed 1 -o net.h5",
+       "espalier generate images --neurons 1024 --samples 60000 --seed 1 -o batch.h5",
+       "mpirun -n 4 espalier generate random --layers 784,4096,4096,10 --density 0.1 --seed 1 "
+       "-o net.h5",
+       "espalier generate lenet --seed 1 -o lenet.h5",
+       "espalier generate xmc --labels 2800000 --hidden 1024 --fan-in 32 --group 16 -o labels.h5",
+       "espalier generate batch --features 784 --samples 1000 --density 0.2 --labels 10 "
+       "-o batch.h5"},
+      {"what"},
+      options,
+      run_generate};
 }
 
 }  // namespace espalier::jobs

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/random.hpp"
 #include "framework/shard.hpp"
 #include "jobs/job.hpp"
 #include "kernels/layout.hpp"
@@ -19,6 +20,7 @@ namespace espalier::jobs {
 ExitStatus generate_radixnet(Context& context);
 ExitStatus generate_random(Context& context);
 ExitStatus generate_lenet(Context& context);
+ExitStatus generate_xmc(Context& context);
 ExitStatus generate_images(Context& context);
 ExitStatus generate_batch(Context& context);
 
@@ -26,6 +28,19 @@ ExitStatus generate_batch(Context& context);
 std::uint64_t seed_option(const Options& options);
 // --density, a number in 0..1.
 double density_option(const Options& options);
+
+// An output layer of many labels: `group` labels after each other read the same `fan_in` of the
+// `hidden` neurons, each set of so many equally likely.
+//   exact    a label's weights depend on the members and the label only
+struct LabelLayer {
+  std::int64_t labels = 0, hidden = 0, fan_in = 0, group = 1;
+  std::uint64_t seed = 0;
+
+  kernels::CsrRows rows(Range labels) const;
+};
+
+// A normal number that is not zero as float32.
+float random_weight(RandomStream& random, double deviation);
 
 // The bias of the challenge for its sizes; the line through them, -0.30 - 0.05 log4(N / 1024), for
 // others.

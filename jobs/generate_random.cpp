@@ -148,16 +148,6 @@ io::Network describe_network(Context& context, const RandomSettings& settings) {
   return network;
 }
 
-// A normal number that is not zero once it is float32.
-float draw_weight(RandomStream& random, double deviation) {
-  for (;;) {
-    const auto weight = static_cast<float>(random.next_normal() * deviation);
-    if (weight != 0) {
-      return weight;
-    }
-  }
-}
-
 kernels::CsrRows draw_rows(const RandomSettings& settings, std::int64_t layer, Range range) {
   const std::int64_t inputs = settings.inputs(layer);
   const double deviation = std::sqrt(2 / (settings.density * static_cast<double>(inputs)));
@@ -168,7 +158,7 @@ kernels::CsrRows draw_rows(const RandomSettings& settings, std::int64_t layer, R
         RandomStream random(settings.seed, stream_of(layer, kWeights),
                             static_cast<std::uint64_t>(row));
         while (values.size() < indices.size()) {
-          values.push_back(draw_weight(random, deviation));
+          values.push_back(random_weight(random, deviation));
         }
       });
 }
@@ -238,6 +228,15 @@ void write_layers(Context& context, const RandomSettings& settings, io::NetworkW
 }
 
 }  // namespace
+
+float random_weight(RandomStream& random, double deviation) {
+  for (;;) {
+    const auto weight = static_cast<float>(random.next_normal() * deviation);
+    if (weight != 0) {
+      return weight;
+    }
+  }
+}
 
 ExitStatus generate_random(Context& context) {
   const Comm& world = context.world;

@@ -244,13 +244,14 @@ struct Totals {
 void fill_report(Context& context, const io::Network& network, const ShardedNetwork& sharded,
                  const Propagator& propagator, const Totals& totals) {
   RunReport& report = context.report;
-  std::int64_t edges = 0;
+  std::int64_t edges = 0, packed_bytes = 0;
   nlohmann::json layers = nlohmann::json::array();
   const std::vector<LayerWork> all_work = propagator.work();
   for (std::size_t id = 0; id < network.layers.size(); ++id) {
     const LayerWork& work = all_work[id];
     const std::int64_t layer_edges = context.world.sum(work.edges);
     edges += layer_edges;
+    packed_bytes += sharded.layers[id].packed.bytes();
     const double layer_seconds = spread_over_ranks(context.world, work.seconds).max;
     layers.push_back(nlohmann::json{{"name", network.layers[id].name},
                                     {"blocks", sharded.layers[id].packed.block_names()},
@@ -268,6 +269,7 @@ void fill_report(Context& context, const io::Network& network, const ShardedNetw
   report.set("computed_edges_per_second", static_cast<double>(edges) / seconds);
   report.set("fma_peak_per_second", totals.peak);
   report.set("layers", layers);
+  report.set("packed_bytes_max", context.world.max(packed_bytes));
   report.add_exchange(propagator.bytes_sent(), propagator.messages());
   log_info(text(totals.alive, " of ", totals.samples, " samples alive, ", totals.seconds,
                 " s in the network, ", static_cast<double>(nominal) / seconds / 1e9,
@@ -303,10 +305,13 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
     return already_done(context, files, io::job_digest(provenance), part);
   }
   const std::int64_t memory = context.memory_per_rank();
+  const bool streams = streams_outputs(network.network(), wanted.full);
   const InferencePlan plan = locally(world, "planning", [&] {
     Allocation allocation = {world.ranks(), memory, threads(), cache_bytes(2),
                              bytes_per_sample(batch.batch().features)};
     allocation.third_cache_bytes = third_cache_share_bytes();
+    allocation.streams_outputs = streams;
+    allocation.top_k = wanted.top_k;
     allocation.most_wave_samples = context.options.has("wave-samples")
                                        ? context.options.integer("wave-samples", 1)
                                        : std::int64_t{0};
@@ -321,9 +326,9 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
 
   UnitRun run(context, {"samples", files.result, provenance, samples});
   const ProcessGrid grid(world, plan.grid);
-  const ShardedNetwork sharded =
-      read_and_pack(world, grid, network, context.times, {[&] { run.check_time(); }, bfloat16});
-  Propagator propagator(grid, sharded, plan, context.times, needs_outputs(sharded, wanted));
+  const ShardedNetwork sharded = read_and_pack(world, grid, network, context.times,
+                                               {[&] { run.check_time(); }, bfloat16, streams});
+  Propagator propagator(grid, sharded, plan, context.times, kept_outputs(sharded, wanted));
   const UnitPlan units =
       plan_units(run.left(), plan.grid.sample_groups, grid.sample_group(), plan.wave_samples);
   Outcome outcome(grid, sharded, wanted, run.record());

@@ -8,6 +8,7 @@
 #include "framework/agree.hpp"
 #include "jobs/sample_rows.hpp"
 #include "kernels/samples.hpp"
+#include "kernels/top.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -94,8 +95,11 @@ std::int64_t place_ranges(std::span<const std::byte> message, Range mine,
 
 }  // namespace
 
-bool needs_outputs(const ShardedNetwork& network, const OutcomeOptions& options) noexcept {
-  return network.finishes_samples() || options.top_k > 0 || options.full;
+KeptOutputs kept_outputs(const ShardedNetwork& network, const OutcomeOptions& options) noexcept {
+  if (network.streams_outputs) {
+    return {false, options.top_k};
+  }
+  return {network.finishes_samples() || options.top_k > 0 || options.full, 0};
 }
 
 Outcome::Outcome(const ProcessGrid& grid, const ShardedNetwork& network, OutcomeOptions options,
@@ -103,14 +107,19 @@ Outcome::Outcome(const ProcessGrid& grid, const ShardedNetwork& network, Outcome
     : grid_(grid), network_(network), options_(options), record_(record) {}
 
 void Outcome::add_wave(const Comm& world, Range wave, const WaveOutput& output) {
+  const KeptOutputs kept = kept_outputs(network_, options_);
   std::vector<float> computed;
-  if (needs_outputs(network_, options_)) {
+  std::vector<kernels::Ranked> best;
+  if (kept.panels) {
     computed = exchange_outputs(grid_.group(),
                                 {output.panels, output.column, network_.layers.back().bounds},
                                 deal_columns(grid_, wave, output));
+  } else if (kept.top_k > 0) {
+    best = exchange_best(grid_.group(), output.top, deal_columns(grid_, wave, output));
   }
   locally(world, "keeping outputs", [&] {
-    const OutcomePiece piece = keep_samples(wave, output, computed);
+    const OutcomePiece piece =
+        kept.top_k > 0 ? keep_best(wave, output, best) : keep_samples(wave, output, computed);
     if (!piece.samples.empty()) {
       record_.add(piece.samples, pack_outcome(piece));
     }
@@ -123,7 +132,7 @@ void Outcome::add_wave(const Comm& world, Range wave, const WaveOutput& output) 
 OutcomePiece Outcome::keep_samples(Range wave, const WaveOutput& output,
                                    std::span<float> computed) const {
   const Range mine = split_evenly(wave.size(), grid_.shape().row_shards, grid_.row_shard());
-  const bool whole = needs_outputs(network_, options_);
+  const bool whole = kept_outputs(network_, options_).panels;
   const std::vector<float> zeros(whole ? to_size(network_.outputs) : 0, 0.0F);
   auto active = std::lower_bound(output.active.begin(), output.active.end(), mine.begin);
   OutcomePiece piece;
@@ -142,6 +151,33 @@ OutcomePiece Outcome::keep_samples(Range wave, const WaveOutput& output,
     active += here ? 1 : 0;
     piece.alive.push_back(whole ? any_nonzero(outputs) : seen_alive);
     keep_outputs(options_, outputs, piece);
+  }
+  return piece;
+}
+
+// The same where only the best outputs of samples are known; without any, those of a dead sample.
+OutcomePiece Outcome::keep_best(Range wave, const WaveOutput& output,
+                                std::span<kernels::Ranked> candidates) const {
+  const Range mine = split_evenly(wave.size(), grid_.shape().row_shards, grid_.row_shard());
+  const auto first = std::lower_bound(output.active.begin(), output.active.end(), mine.begin);
+  const auto last = std::lower_bound(first, output.active.end(), mine.end);
+  const std::size_t k = to_size(options_.top_k);
+  const std::size_t each = first == last ? 0 : candidates.size() / to_size(last - first);
+  OutcomePiece piece;
+  piece.samples = {wave.begin + mine.begin, wave.begin + mine.end};
+  piece.alive.assign(to_size(mine.size()), 0);
+  piece.top_value.assign(to_size(mine.size()) * k, 0.0F);
+  for (std::int64_t sample = 0; sample < mine.size(); ++sample) {
+    for (std::size_t place = 0; place < k; ++place) {
+      piece.top_index.push_back(static_cast<std::int64_t>(place));
+    }
+  }
+  for (auto active = first; active != last; ++active) {
+    const std::size_t sample = to_size(*active - mine.begin);
+    piece.alive[sample] = output.alive[to_size(active - output.active.begin())];
+    kernels::best_of(candidates.first(each), std::span(piece.top_index).subspan(sample * k, k),
+                     std::span(piece.top_value).subspan(sample * k, k));
+    candidates = candidates.subspan(each);
   }
   return piece;
 }

@@ -17,8 +17,8 @@
 
 namespace espalier::jobs {
 
-// Whether the last layer's outputs are looked at, not only which samples are alive.
-bool needs_outputs(const ShardedNetwork& network, const OutcomeOptions& options) noexcept;
+// What the waves have to keep of the last layer's outputs.
+KeptOutputs kept_outputs(const ShardedNetwork& network, const OutcomeOptions& options) noexcept;
 
 // Collects the outcomes of waves in a record. Within a group each shard keeps whole samples: its
 // own even part of every wave.
@@ -53,6 +53,8 @@ class Outcome {
 
  private:
   OutcomePiece keep_samples(Range wave, const WaveOutput& output, std::span<float> computed) const;
+  OutcomePiece keep_best(Range wave, const WaveOutput& output,
+                         std::span<kernels::Ranked> candidates) const;
   std::vector<std::size_t> units_in_order() const;
   std::vector<std::int64_t> nnz_before_units(const Comm& world, std::int64_t& total) const;
   void write_units(const Comm& world, io::ResultWriter& writer) const;

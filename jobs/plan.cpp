@@ -1,17 +1,23 @@
 #include "jobs/plan.hpp"
 
 #include <algorithm>
+#include <span>
 
 #include "framework/error.hpp"
 #include "framework/shard.hpp"
 #include "jobs/boundaries.hpp"
 #include "jobs/depth_first.hpp"
 #include "kernels/layout.hpp"
+#include "kernels/samples.hpp"
 
 namespace espalier::jobs {
 namespace {
 
 constexpr std::int64_t kWidth = kernels::kPanelWidth;
+constexpr std::int64_t kPieceWeights = std::int64_t{32} << 20;  // 256 MiB as read
+constexpr std::int64_t kPieceGrain = 2048;                      // rows; blocks are never cut
+constexpr std::int64_t kStreamedRows = 1024;  // sums of 256 KiB, half of a second-level cache
+constexpr std::int64_t kFewestStreamed = std::int64_t{128} << 10;  // outputs
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -21,13 +27,18 @@ std::int64_t packed_layer_bytes(const io::Layer& layer) {
   return layer.connections() * (index_bytes + value_bytes) + layer.outputs() * (8 + 4);
 }
 
-// Widest layer boundary of the network, in neurons: outputs, and what skips the layer.
-std::int64_t widest(const io::Network& network) {
+// Widest layer boundary of the network, in neurons: outputs, and what skips the layer. The last
+// one's does not count where it is never held.
+std::int64_t widest(const io::Network& network, bool streams) {
   std::int64_t neurons = network.inputs();
-  for (const io::Layer& layer : network.layers) {
+  const auto held = [streams](const auto& all) {
+    return std::span(all).first(all.size() - (streams ? 1 : 0));
+  };
+  for (const io::Layer& layer : held(network.layers)) {
     neurons = std::max(neurons, layer.outputs());  // all there is if it is unknown what they read
   }
-  for (const Boundary& boundary : plan_boundaries(network)) {
+  const std::vector<Boundary> boundaries = plan_boundaries(network);
+  for (const Boundary& boundary : held(boundaries)) {
     neurons = std::max(neurons, boundary.width);
   }
   return neurons;
@@ -35,8 +46,15 @@ std::int64_t widest(const io::Network& network) {
 
 // A rank holds the panels before and after a layer for its rows of a wave; several shards also
 // hold the last outputs twice while they are dealt out by sample.
-std::int64_t bytes_per_sample(const io::Network& network, int row_shards) {
-  const std::int64_t panels = 2 * ceil_div(widest(network), row_shards);
+std::int64_t bytes_per_sample(const io::Network& network, int row_shards,
+                              const Allocation& allocation) {
+  const std::int64_t panels = 2 * ceil_div(widest(network, allocation.streams_outputs), row_shards);
+  if (allocation.streams_outputs) {
+    // The best of each thread, those of the shard, and of all shards.
+    const std::int64_t lists = allocation.threads + 2 + row_shards;
+    return panels * static_cast<std::int64_t>(sizeof(float)) +
+           lists * allocation.top_k * static_cast<std::int64_t>(sizeof(kernels::Ranked));
+  }
   const std::int64_t dealt = row_shards == 1 ? 0 : 2 * ceil_div(network.outputs(), row_shards);
   return (panels + dealt) * static_cast<std::int64_t>(sizeof(float));
 }
@@ -61,20 +79,27 @@ InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, Gri
   plan.grid = grid;
   plan.weights_bytes = ceil_div(packed_bytes(network), grid.row_shards);
   for (const io::Layer& layer : network.layers) {
-    const std::int64_t as_read = layer.connections() * 8 + layer.outputs() * 8;
-    plan.reading_bytes = std::max(plan.reading_bytes, ceil_div(as_read, grid.row_shards));
+    const std::int64_t rows = ceil_div(layer.outputs(), grid.row_shards);
+    const std::int64_t weights = ceil_div(layer.connections(), grid.row_shards);
+    const bool streams = allocation.streams_outputs && &layer == &network.layers.back();
+    const std::int64_t piece =
+        layer.kind == io::LayerKind::kConnections ? rows_of_piece(rows, weights, streams) : rows;
+    plan.reading_bytes =
+        std::max(plan.reading_bytes,
+                 ceil_div(weights * 8 + rows * 8, ceil_div(rows, std::min(piece, rows))));
   }
   const std::int64_t group_samples = split_evenly(samples, grid.sample_groups, 0).size();
   const std::int64_t wanted = std::max<std::int64_t>(1, ceil_div(group_samples, kWidth));
   // Inputs of a chunk of panels: gathered, and with several shards also sent and received.
-  const std::int64_t panel_bytes =
-      widest(network) * kWidth * static_cast<std::int64_t>(sizeof(float));
-  plan.block_panels = grid.row_shards == 1 ? plan_block(panel_bytes, allocation) : 0;
+  const std::int64_t panel_bytes = widest(network, allocation.streams_outputs) * kWidth *
+                                   static_cast<std::int64_t>(sizeof(float));
+  const bool may_block = grid.row_shards == 1 && !allocation.streams_outputs;
+  plan.block_panels = may_block ? plan_block(panel_bytes, allocation) : 0;
   const std::int64_t least = plan.weights_bytes + plan.reading_bytes + kProgramBytes;
   const std::int64_t chunk_bytes = std::min(kChunkBytes, (allocation.memory_per_rank - least) / 8);
   plan.chunk_panels = std::clamp<std::int64_t>(chunk_bytes / panel_bytes, 1, wanted);
   std::int64_t fixed_panels = plan.chunk_panels * (grid.row_shards == 1 ? 1 : 3);
-  std::int64_t per_panel = bytes_per_sample(network, grid.row_shards) * kWidth;
+  std::int64_t per_panel = bytes_per_sample(network, grid.row_shards, allocation) * kWidth;
   std::int64_t most_bytes = kWaveBytes;
   if (plan.block_panels > 0) {
     // Every thread's own panels, those of a wave too short to go depth first, and the outputs of
@@ -130,6 +155,21 @@ UnitPlan plan_units(const std::vector<Range>& left, int groups, int group,
     }
   }
   return plan;
+}
+
+bool streams_outputs(const io::Network& network, bool whole) {
+  const io::Layer& last = network.layers.back();
+  return !whole && network.outputs() >= kFewestStreamed &&
+         last.kind == io::LayerKind::kConnections &&
+         last.epilogue.activation != kernels::Activation::kSoftmax &&
+         !network.scaling.output_scale && !network.scaling.output_shift;
+}
+
+std::int64_t rows_of_piece(std::int64_t rows, std::int64_t weights, bool streams) {
+  const std::int64_t pieces = std::max<std::int64_t>(1, ceil_div(weights, kPieceWeights));
+  const std::int64_t most =
+      pieces == 1 ? rows : ceil_div(ceil_div(rows, pieces), kPieceGrain) * kPieceGrain;
+  return std::max<std::int64_t>(1, streams ? std::min(most, kStreamedRows) : most);
 }
 
 std::int64_t InferencePlan::bytes_per_rank() const noexcept {

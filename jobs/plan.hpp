@@ -20,6 +20,8 @@ struct Allocation {
   std::int64_t most_wave_samples = 0;  // 0: what memory allows
   // A core's share of the third-level cache, where the second holds too little.
   std::int64_t third_cache_bytes = 0;
+  bool streams_outputs = false;  // see streams_outputs()
+  std::int64_t top_k = 0;        // best outputs kept of each sample while they stream by
 };
 
 struct InferencePlan {
@@ -43,6 +45,16 @@ inline constexpr std::int64_t kWaveBytes = std::int64_t{128} << 20;
 inline constexpr std::int64_t kOutputsBytes = std::int64_t{1} << 30;
 // Gathered inputs of one chunk of panels: a few message-sized panels, or a single large one.
 inline constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
+
+// Whether the last layer's outputs pass by in pieces and are never held: where they are many and
+// only their best, or whether any is not zero, is asked for. `whole`: all of a sample's outputs are
+// kept.
+bool streams_outputs(const io::Network& network, bool whole);
+
+// Rows of one piece of a shard's `rows` rows with `weights` weights. Rows that share their inputs
+// share tiles within a piece only, so a layer is cut where holding it as read would matter, and
+// the outputs that stream by where a piece with its sums fits the caches.
+std::int64_t rows_of_piece(std::int64_t rows, std::int64_t weights, bool streams);
 
 // Lays out `samples` samples through `network`.
 //   grid     as given, or with nullopt: the smallest number of row shards R that divides the

@@ -166,6 +166,7 @@ ExitStatus run_plan(Context& context) {
     if (wanted.measured) {
       wanted.rate = kernels::measure_fma_peak() * threads() * kShareOfPeak;
     }
+    wanted.allocation.streams_outputs = streams_outputs(network, false);
     const InferencePlan plan =
         plan_inference(network, wanted.samples, wanted.grid, wanted.allocation);
     const auto described = describe(network, wanted, plan);

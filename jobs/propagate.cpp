@@ -23,7 +23,7 @@ std::size_t to_size(std::int64_t value) { return static_cast<std::size_t>(value)
 
 // Work is cut so that every thread gets several pieces even when there are few panels; blocks of
 // rows are kept whole.
-std::int64_t row_pieces(const kernels::PackedLayer& layer, std::int64_t panels) {
+std::int64_t row_pieces(const PackedRows& layer, std::int64_t panels) {
   constexpr std::int64_t kFewestRows = 64;
   const std::int64_t wanted = (4 * threads() + panels - 1) / panels;
   const std::int64_t most = layer.rows() / std::max(kFewestRows, layer.row_granularity());
@@ -31,17 +31,26 @@ std::int64_t row_pieces(const kernels::PackedLayer& layer, std::int64_t panels) 
 }
 
 // Piece `item` of `pieces`, cut at multiples of the layer's granularity.
-Range row_piece(const kernels::PackedLayer& layer, std::int64_t pieces, std::int64_t item) {
+Range row_piece(const PackedRows& layer, std::int64_t pieces, std::int64_t item) {
   const std::int64_t grain = layer.row_granularity();
   const Range grains = split_evenly((layer.rows() + grain - 1) / grain, static_cast<int>(pieces),
                                     static_cast<int>(item));
   return {std::min(grains.begin * grain, layer.rows()), std::min(grains.end * grain, layer.rows())};
 }
 
+// Rows of a panel that is held behind a layer.
 std::int64_t most_outputs(const ShardedNetwork& network) {
   std::int64_t most = 0;
-  for (const ShardLayer& layer : network.layers) {
-    most = std::max(most, layer.packed.rows());
+  for (std::size_t id = 0; id + (network.streams_outputs ? 1 : 0) < network.layers.size(); ++id) {
+    most = std::max(most, network.layers[id].packed.rows());
+  }
+  return most;
+}
+
+std::int64_t most_piece_rows(const PackedRows& rows) {
+  std::int64_t most = 0;
+  for (std::int64_t piece = 0; piece < rows.pieces(); ++piece) {
+    most = std::max(most, rows.piece(piece).rows());
   }
   return most;
 }
@@ -78,13 +87,13 @@ WaveOutput nothing_came_out() {
 }  // namespace
 
 Propagator::Propagator(const ProcessGrid& grid, const ShardedNetwork& network,
-                       const InferencePlan& plan, PhaseTimes& times, bool keep_outputs)
+                       const InferencePlan& plan, PhaseTimes& times, KeptOutputs kept)
     : grid_(grid),
       network_(network),
       plan_(plan),
       times_(times),
       work_(network.layers.size()),
-      keep_outputs_(keep_outputs),
+      kept_(kept),
       features_(network),
       workers_(plan.block_panels > 0 ? to_size(threads()) : 0) {
   const std::int64_t samples = plan.block_panels > 0
@@ -92,7 +101,7 @@ Propagator::Propagator(const ProcessGrid& grid, const ShardedNetwork& network,
                                    : plan.wave_samples;
   const std::int64_t chunk = std::min(plan.chunk_panels, samples / kWidth);
   const bool alone = grid.shape().row_shards == 1;
-  if (plan.block_panels > 0 && keep_outputs) {
+  if (plan.block_panels > 0 && kept.panels) {
     outputs_ = AlignedBuffer<float>(to_size(network.outputs * plan.wave_samples));
   }
   current_ = AlignedBuffer<float>(to_size(most_outputs(network) * samples));
@@ -101,6 +110,9 @@ Propagator::Propagator(const ProcessGrid& grid, const ShardedNetwork& network,
   if (!alone) {
     sent_ = AlignedBuffer<float>(to_size(most_sent(network) * kWidth * chunk));
     received_ = AlignedBuffer<float>(to_size(most_inputs(network, false) * kWidth * chunk));
+  }
+  for (int thread = 0; network.streams_outputs && thread < threads(); ++thread) {
+    sums_.emplace_back(to_size(most_piece_rows(network.layers.back().packed) * kWidth));
   }
 }
 
@@ -114,6 +126,7 @@ WaveOutput Propagator::run(const kernels::CsrRows& samples) {
     return run_depth_first(samples);
   }
   alive_.assign(active_.size(), 1);
+  top_.clear();
   for (std::size_t id = 0; id < network_.layers.size() && !active_.empty(); ++id) {
     if (gives_up()) {
       return nothing_came_out();
@@ -123,7 +136,8 @@ WaveOutput Propagator::run(const kernels::CsrRows& samples) {
   }
   std::vector<std::int64_t> column(active_.size());
   std::iota(column.begin(), column.end(), 0);
-  return {active_, alive_, std::move(column), current_.data(), false};
+  return {active_, alive_, std::move(column), kept_.panels ? current_.data() : nullptr,
+          top_,    false};
 }
 
 // Shards notice at different moments, but exchange with each other in every layer.
@@ -142,7 +156,7 @@ WaveOutput Propagator::run_depth_first(const kernels::CsrRows& samples) {
   outcome.computed.assign(to_size(samples.rows()), 0);
   outcome.alive.assign(to_size(samples.rows()), 0);
   outcome.column.resize(to_size(samples.rows()));
-  outcome.panels = keep_outputs_ ? outputs_.data() : nullptr;
+  outcome.panels = kept_.panels ? outputs_.data() : nullptr;
   const std::int64_t block_panels =
       std::clamp<std::int64_t>(panels() / fewest_panels(), 1, plan_.block_panels);
   const std::size_t block = to_size(block_panels * kWidth);
@@ -199,13 +213,16 @@ void Propagator::run_layer(std::size_t id, const kernels::CsrRows& samples) {
   work_[id].edges += layer.edges * live;
   alive_bits_.assign(to_size(panels() * kWidth), 0);
   const bool in_place = id > 0 && grid_.shape().row_shards == 1;
+  const bool streams = network_.streams_outputs && id + 1 == network_.layers.size();
   const std::int64_t step = in_place ? panels() : std::min(plan_.chunk_panels, panels());
   for (std::int64_t first = 0; first < panels(); first += step) {
     const Range chunk{first, std::min(first + step, panels())};
     const float* in = in_place ? current_.data() : assemble_inputs(id, samples, chunk);
-    multiply(layer, in, chunk);
+    streams ? stream_outputs(layer, in, chunk) : multiply(layer, in, chunk);
   }
-  std::swap(current_, next_);
+  if (!streams) {
+    std::swap(current_, next_);
+  }
   note_alive();
   if (id + 1 < network_.layers.size() && network_.layers[id + 1].zero_to_zero) {
     close_up(layer.packed.rows());
@@ -291,6 +308,63 @@ void Propagator::multiply(const ShardLayer& layer, const float* in, Range panels
     for (std::int64_t column = 0; column < kWidth; ++column) {
       alive_bits_[to_size((panels.begin + item / pieces) * kWidth + column)] |=
           bits[to_size(item * kWidth + column)];
+    }
+  }
+}
+
+// Each thread takes consecutive pieces, and all panels through one piece before the next: its
+// weights and sums stay in the cache.
+void Propagator::stream_outputs(const ShardLayer& layer, const float* in, Range panels) {
+  const PhaseTimer timer(times_, Phase::kCompute);
+  const PackedRows& packed = layer.packed;
+  const auto columns = [&](std::int64_t panel) {
+    return std::min<std::int64_t>(kWidth, std::ssize(active_) - (panels.begin + panel) * kWidth);
+  };
+  std::vector<std::vector<kernels::TopPanel>> best(to_size(threads()));
+  std::vector<std::uint32_t> bits(to_size(threads() * panels.size() * kWidth), 0);
+  parallel_for(threads(), [&](std::int64_t item, int) {
+    std::vector<kernels::TopPanel>& mine = best[to_size(item)];
+    for (std::int64_t panel = 0; kept_.top_k > 0 && panel < panels.size(); ++panel) {
+      mine.emplace_back(kept_.top_k, columns(panel));
+    }
+    float* const sums = sums_[to_size(item)].data();
+    const Range pieces = split_evenly(packed.pieces(), threads(), static_cast<int>(item));
+    for (std::int64_t number = pieces.begin; number < pieces.end; ++number) {
+      const kernels::PackedLayer& piece = packed.piece(number);
+      for (std::int64_t panel = 0; panel < panels.size(); ++panel) {
+        kernels::spmm(piece, in + panel * piece.inputs() * kWidth, sums, 0, piece.rows(),
+                      bits.data() + (item * panels.size() + panel) * kWidth, columns(panel));
+        if (kept_.top_k > 0) {
+          mine[to_size(panel)].add(sums, piece.rows(),
+                                   layer.rows.begin + packed.rows_of(number).begin);
+        }
+      }
+    }
+  });
+  const auto wave_bits = std::span(alive_bits_).subspan(to_size(panels.begin * kWidth));
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    wave_bits[i % to_size(panels.size() * kWidth)] |= bits[i];
+  }
+  if (kept_.top_k > 0) {
+    keep_best(best, panels);
+  }
+}
+
+// Joins what the threads found best of a chunk of panels.
+void Propagator::keep_best(const std::vector<std::vector<kernels::TopPanel>>& best, Range panels) {
+  const std::int64_t k = std::min(kept_.top_k, network_.layers.back().packed.rows());
+  for (std::int64_t panel = 0; panel < panels.size(); ++panel) {
+    const std::int64_t first = (panels.begin + panel) * kWidth;
+    for (std::int64_t column = 0; column < std::min(kWidth, std::ssize(active_) - first);
+         ++column) {
+      std::vector<kernels::Ranked> candidates;
+      for (const std::vector<kernels::TopPanel>& thread : best) {
+        const auto found = thread[to_size(panel)].best(column);
+        candidates.insert(candidates.end(), found.begin(), found.end());
+      }
+      std::nth_element(candidates.begin(), candidates.begin() + k, candidates.end(),
+                       kernels::ranks_before);
+      top_.insert(top_.end(), candidates.begin(), candidates.begin() + k);
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "jobs/plan.hpp"
 #include "jobs/sharded_network.hpp"
 #include "kernels/layout.hpp"
+#include "kernels/top.hpp"
 
 namespace espalier::jobs {
 
@@ -26,7 +28,16 @@ struct WaveOutput {
   // Panels of this shard's rows of the last layer, (rows x kPanelWidth) each; null if outputs are
   // not kept.
   const float* panels = nullptr;
+  // Where outputs stream by: for each active sample the best top_k of this shard's rows, or all if
+  // they are fewer, in no order; the index is that of the whole layer.
+  std::span<const kernels::Ranked> top;
   bool given_up = false;  // nothing came out: see give_up_if
+};
+
+// What a wave keeps of the last layer beside which samples are alive.
+struct KeptOutputs {
+  bool panels = false;     // the outputs; not of networks that stream them
+  std::int64_t top_k = 0;  // their best, of networks that stream them
 };
 
 // Carries waves of a group's samples through the network: assemble inputs (from features, from the
@@ -35,10 +46,9 @@ struct WaveOutput {
 // network and a few panels fit the cache.
 class Propagator {
  public:
-  // Borrows everything for its life. `keep_outputs`: whether panels of outputs are wanted, or only
-  // which samples are alive.
+  // Borrows everything but `kept` for its life.
   Propagator(const ProcessGrid& grid, const ShardedNetwork& network, const InferencePlan& plan,
-             PhaseTimes& times, bool keep_outputs);
+             PhaseTimes& times, KeptOutputs kept);
 
   // `samples`: the wave's features, all inputs, the same on every shard of the group; at most
   // plan.wave_samples rows.
@@ -61,6 +71,8 @@ class Propagator {
   const float* assemble_inputs(std::size_t id, const kernels::CsrRows& samples, Range panels);
   void exchange_halos(const ShardLayer& before, const ShardLayer& layer, Range panels);
   void multiply(const ShardLayer& layer, const float* in, Range panels);
+  void stream_outputs(const ShardLayer& layer, const float* in, Range panels);
+  void keep_best(const std::vector<std::vector<kernels::TopPanel>>& best, Range panels);
   void note_alive();
   void close_up(std::int64_t rows);
   bool gives_up() const;
@@ -73,7 +85,7 @@ class Propagator {
   std::vector<LayerWork> work_;
   std::int64_t bytes_sent_ = 0, messages_ = 0;
 
-  const bool keep_outputs_;
+  const KeptOutputs kept_;
   const PanelFeatures features_;
   // Depth first: one worker a thread, and the panels of outputs.
   std::vector<std::unique_ptr<DepthFirst>> workers_;
@@ -85,6 +97,9 @@ class Propagator {
   AlignedBuffer<float> current_, next_;    // panels of this shard's rows
   AlignedBuffer<float> inputs_;            // one chunk's assembled inputs
   AlignedBuffer<float> sent_, received_;   // one chunk's messages
+  // Outputs that stream by:
+  std::vector<AlignedBuffer<float>> sums_;  // of a piece, by thread
+  std::vector<kernels::Ranked> top_;        // as in WaveOutput
 };
 
 }  // namespace espalier::jobs

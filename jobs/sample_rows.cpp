@@ -1,6 +1,7 @@
 #include "jobs/sample_rows.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/layout.hpp"
 
@@ -54,6 +55,36 @@ std::vector<float> exchange_outputs(const Comm& group, const ShardOutputs& mine,
     }
   }
   return samples;
+}
+
+std::vector<kernels::Ranked> exchange_best(const Comm& group, std::span<const kernels::Ranked> mine,
+                                           const std::vector<std::int64_t>& dealt) {
+  using kernels::Ranked;
+  const auto columns = static_cast<std::size_t>(dealt.back());
+  const std::size_t kept = columns == 0 ? 0 : mine.size() / columns;
+  std::vector<std::vector<std::byte>> to_rank;
+  for (std::size_t shard = 0; shard + 1 < dealt.size(); ++shard) {
+    const auto begin = static_cast<std::size_t>(dealt[shard]);
+    const auto end = static_cast<std::size_t>(dealt[shard + 1]);
+    const auto bytes = std::as_bytes(mine.subspan(begin * kept, (end - begin) * kept));
+    to_rank.emplace_back(bytes.begin(), bytes.end());
+  }
+  const auto received = group.exchange_all(to_rank);
+  const auto me = static_cast<std::size_t>(group.rank());
+  const auto my_columns = static_cast<std::size_t>(dealt[me + 1] - dealt[me]);
+  std::vector<Ranked> all;
+  for (std::size_t column = 0; column < my_columns; ++column) {
+    for (const std::vector<std::byte>& bytes : received) {
+      const std::size_t count = bytes.size() / sizeof(Ranked) / my_columns;
+      const std::size_t old = all.size();
+      all.resize(old + count);
+      if (count > 0) {
+        std::memcpy(all.data() + old, bytes.data() + column * count * sizeof(Ranked),
+                    count * sizeof(Ranked));
+      }
+    }
+  }
+  return all;
 }
 
 }  // namespace espalier::jobs

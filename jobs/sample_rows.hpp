@@ -7,6 +7,7 @@
 
 #include "framework/comm.hpp"
 #include "framework/shard.hpp"
+#include "kernels/samples.hpp"
 
 namespace espalier::jobs {
 
@@ -22,5 +23,12 @@ struct ShardOutputs {
 //   where    collective over `group`
 std::vector<float> exchange_outputs(const Comm& group, const ShardOutputs& mine,
                                     const std::vector<std::int64_t>& dealt);
+
+// Deals the columns as exchange_outputs, where only the best of each column are known: `mine` are
+// as many for each, column by column.
+//   shapes   result: what all shards have of my columns, column by column
+//   where    collective over `group`
+std::vector<kernels::Ranked> exchange_best(const Comm& group, std::span<const kernels::Ranked> mine,
+                                           const std::vector<std::int64_t>& dealt);
 
 }  // namespace espalier::jobs

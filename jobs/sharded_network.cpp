@@ -9,6 +9,7 @@
 #include "framework/log.hpp"
 #include "framework/watchdog.hpp"
 #include "jobs/boundaries.hpp"
+#include "jobs/plan.hpp"
 #include "kernels/spmm.hpp"
 
 namespace espalier::jobs {
@@ -115,22 +116,60 @@ std::vector<std::uint32_t> inputs_of(const LayerRows& read) {
 struct LayerSource {
   const io::NetworkReader& reader;
   std::int64_t id;
+  const Boundary& behind;
+  std::int64_t width;  // values before the layer
   kernels::PackForm form;
+  bool streams;  // the last layer, whose outputs are not held
 };
 
-// Reads and packs this shard's rows of one layer, `before` values wide. `reuse` is memory that
-// layers share.
-ShardLayer read_layer(const ProcessGrid& grid, const LayerSource& source,
-                      const std::vector<Boundary>& boundaries, PhaseTimes& times, CsrRows& reuse) {
+// Where the rows [mine] are cut, so that one piece as read is little beside all of them packed.
+std::vector<Range> cut_pieces(const LayerSource& source, Range mine) {
+  const io::Layer& layer = source.reader.network().layers[static_cast<std::size_t>(source.id)];
+  const bool plain =
+      source.behind.segments.size() == 1 && !source.behind.segments.front().carried();
+  if (!plain || mine.empty() || layer.kind != io::LayerKind::kConnections) {
+    return {mine};
+  }
+  const std::int64_t weights = nnz_before(source.reader, source.id, source.behind, mine.end) -
+                               nnz_before(source.reader, source.id, source.behind, mine.begin);
+  const std::int64_t step = rows_of_piece(mine.size(), weights, source.streams);
+  std::vector<Range> pieces;
+  for (std::int64_t begin = mine.begin; begin < mine.end; begin += step) {
+    pieces.push_back({begin, std::min(begin + step, mine.end)});
+  }
+  return pieces;
+}
+
+// The inputs that the rows of several pieces use: each is read, and read again to be packed.
+std::vector<std::uint32_t> inputs_of_pieces(const LayerSource& source,
+                                            const std::vector<Range>& pieces, CsrRows& reuse) {
+  std::vector<std::uint8_t> used(static_cast<std::size_t>(source.width), 0);
+  for (const Range& piece : pieces) {
+    reuse = source.reader.read_connections(source.id, piece, std::move(reuse));
+    for (const std::uint32_t input : reuse.indices) {
+      used[input] = 1;
+    }
+    note_progress();
+  }
+  std::vector<std::uint32_t> inputs;
+  for (std::size_t input = 0; input < used.size(); ++input) {
+    if (used[input] != 0) {
+      inputs.push_back(static_cast<std::uint32_t>(input));
+    }
+  }
+  return inputs;
+}
+
+// Reads and packs this shard's rows of one layer. `reuse` is memory that layers share.
+ShardLayer read_layer(const ProcessGrid& grid, const LayerSource& source, PhaseTimes& times,
+                      CsrRows& reuse) {
   const io::NetworkReader& reader = source.reader;
   const std::int64_t id = source.id;
   const io::Layer& layer = reader.network().layers[static_cast<std::size_t>(id)];
-  const Boundary& behind = boundaries[static_cast<std::size_t>(id)];
-  const std::int64_t width =
-      id == 0 ? layer.width() : boundaries[static_cast<std::size_t>(id) - 1].width;
+  const Boundary& behind = source.behind;
   const int shards = grid.shape().row_shards;
   ShardLayer mine;
-  LayerRows read;
+  std::vector<Range> pieces;
   {
     const PhaseTimer timer(times, Phase::kRead);
     mine.bounds = shards == 1 ? std::vector<std::int64_t>{0, behind.width}
@@ -139,27 +178,40 @@ ShardLayer read_layer(const ProcessGrid& grid, const LayerSource& source,
                                 });
     const auto shard = static_cast<std::size_t>(grid.row_shard());
     mine.rows = {mine.bounds[shard], mine.bounds[shard + 1]};
-    read = read_behind(reader, id, behind, mine.rows, std::move(reuse));
-    read.rows.cols = width;
-  }
-  const PhaseTimer timer(times, Phase::kPack);
-  mine.passing = read.passing;
-  kernels::PackForm form = source.form;
-  form.maximum = layer.kind == io::LayerKind::kMaxPool;
-  if (shards == 1) {
-    mine.packed =
-        kernels::pack_layer(read.rows, all_inputs(width), read.bias, layer.epilogue, form);
-  } else {
-    mine.inputs = inputs_of(read);
-    mine.packed = kernels::pack_layer(read.rows, mine.inputs, read.bias, layer.epilogue, form);
-    for (Passing& passing : mine.passing) {
-      // They are all there, so they stand next to each other.
-      passing.input = std::lower_bound(mine.inputs.begin(), mine.inputs.end(), passing.input) -
-                      mine.inputs.begin();
+    pieces = cut_pieces(source, mine.rows);
+    if (shards > 1 && pieces.size() > 1) {
+      mine.inputs = inputs_of_pieces(source, pieces, reuse);
     }
   }
+  std::vector<std::uint32_t> everything;
+  if (shards == 1) {
+    everything = all_inputs(source.width);
+  }
+  for (const Range& piece : pieces) {
+    LayerRows read;
+    {
+      const PhaseTimer timer(times, Phase::kRead);
+      read = read_behind(reader, id, behind, piece, std::move(reuse));
+      read.rows.cols = source.width;
+    }
+    const PhaseTimer timer(times, Phase::kPack);
+    if (shards > 1 && pieces.size() == 1) {
+      mine.inputs = inputs_of(read);
+    }
+    mine.packed.add(kernels::pack_layer(read.rows, shards == 1 ? everything : mine.inputs,
+                                        read.bias, layer.epilogue, source.form));
+    mine.passing.insert(mine.passing.end(), read.passing.begin(), read.passing.end());
+    reuse = std::move(read.rows);
+    note_progress();
+  }
+  for (Passing& passing : mine.passing) {
+    // They are all there, so they stand next to each other.
+    passing.input = shards == 1
+                        ? passing.input
+                        : std::lower_bound(mine.inputs.begin(), mine.inputs.end(), passing.input) -
+                              mine.inputs.begin();
+  }
   mine.edges = layer.has_weights() ? mine.packed.nnz() : 0;
-  reuse = std::move(read.rows);
   return mine;
 }
 
@@ -197,7 +249,11 @@ void agree_on_halos(const Comm& group, const ShardLayer& before, ShardLayer& lay
 void agree_on_zero_to_zero(const Comm& group, ShardedNetwork& network) {
   std::vector<std::int64_t> keeps_zero;
   for (const ShardLayer& layer : network.layers) {
-    keeps_zero.push_back(kernels::maps_zero_to_zero(layer.packed) ? 1 : 0);
+    bool all = true;
+    for (std::int64_t piece = 0; piece < layer.packed.pieces(); ++piece) {
+      all = all && kernels::maps_zero_to_zero(layer.packed.piece(piece));
+    }
+    keeps_zero.push_back(all ? 1 : 0);
   }
   group.min(keeps_zero);
   bool all_later =
@@ -224,9 +280,53 @@ void read_scaling(const io::NetworkReader& reader, ShardedNetwork& network) {
 
 }  // namespace
 
+void PackedRows::add(kernels::PackedLayer piece) {
+  bounds_.push_back(rows() + piece.rows());
+  pieces_.push_back(std::move(piece));
+}
+
+std::int64_t PackedRows::nnz() const noexcept {
+  std::int64_t all = 0;
+  for (const kernels::PackedLayer& piece : pieces_) {
+    all += piece.nnz();
+  }
+  return all;
+}
+
+std::int64_t PackedRows::bytes() const noexcept {
+  std::int64_t all = 0;
+  for (const kernels::PackedLayer& piece : pieces_) {
+    all += piece.bytes();
+  }
+  return all;
+}
+
+std::int64_t PackedRows::row_granularity() const noexcept {
+  std::int64_t most = 1;
+  for (const kernels::PackedLayer& piece : pieces_) {
+    most = std::max(most, piece.row_granularity());
+  }
+  return most;
+}
+
+std::string PackedRows::block_names() const {
+  std::string names = pieces_.front().block_names();
+  if (pieces() > 1) {
+    names += text(" in ", pieces(), " pieces");
+  }
+  return names;
+}
+
 void compute_rows(const ShardLayer& layer, const float* in, float* out, Range rows,
                   std::uint32_t* nonzero, std::int64_t samples) {
-  kernels::spmm(layer.packed, in, out, rows.begin, rows.end, nonzero, samples);
+  for (std::int64_t piece = 0; piece < layer.packed.pieces(); ++piece) {
+    const Range own = layer.packed.rows_of(piece);
+    const Range part{std::max(rows.begin, own.begin), std::min(rows.end, own.end)};
+    if (!part.empty()) {
+      kernels::spmm(layer.packed.piece(piece), in, out + own.begin * kernels::kPanelWidth,
+                    part.begin - own.begin, part.end - own.begin, nonzero, samples);
+    }
+  }
   for (const Passing& passing : layer.passing) {
     const std::int64_t begin = std::max(rows.begin, passing.row);
     const std::int64_t end = std::min(rows.end, passing.row + passing.count);
@@ -249,6 +349,7 @@ ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
   network.inputs = reader.network().inputs();
   network.outputs = reader.network().outputs();
   network.bfloat16 = options.bfloat16;
+  network.streams_outputs = options.streams_outputs;
   network.softmax =
       reader.network().layers.back().epilogue.activation == kernels::Activation::kSoftmax;
   locally(world, "reading the network", [&] {
@@ -261,7 +362,14 @@ ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
       kernels::PackForm form;
       form.round_weights = options.bfloat16;
       form.round_outputs = options.bfloat16 && id + 1 < layers;
-      network.layers.push_back(read_layer(grid, {reader, id, form}, boundaries, times, rows));
+      form.maximum =
+          reader.network().layers[static_cast<std::size_t>(id)].kind == io::LayerKind::kMaxPool;
+      const Boundary& behind = boundaries[static_cast<std::size_t>(id)];
+      const std::int64_t width = id == 0 ? reader.network().layers.front().width()
+                                         : boundaries[static_cast<std::size_t>(id) - 1].width;
+      const bool streams = options.streams_outputs && id + 1 == layers;
+      network.layers.push_back(
+          read_layer(grid, {reader, id, behind, width, form, streams}, times, rows));
       progress.done(id + 1);
       note_progress();
     }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "framework/grid.hpp"
@@ -26,10 +27,37 @@ struct Passing {
   std::int64_t count;
 };
 
+// A shard's rows of one layer, packed in pieces of consecutive rows: one, unless they are many.
+class PackedRows {
+ public:
+  void add(kernels::PackedLayer piece);
+
+  std::int64_t rows() const noexcept { return bounds_.back(); }
+  std::int64_t inputs() const noexcept { return pieces_.empty() ? 0 : pieces_.front().inputs(); }
+  std::int64_t nnz() const noexcept;
+  std::int64_t bytes() const noexcept;
+  // As of the piece that asks for most.
+  std::int64_t row_granularity() const noexcept;
+  std::string block_names() const;
+
+  std::int64_t pieces() const noexcept { return std::ssize(pieces_); }
+  const kernels::PackedLayer& piece(std::int64_t number) const {
+    return pieces_[static_cast<std::size_t>(number)];
+  }
+  Range rows_of(std::int64_t number) const {
+    const auto n = static_cast<std::size_t>(number);
+    return {bounds_[n], bounds_[n + 1]};
+  }
+
+ private:
+  std::vector<kernels::PackedLayer> pieces_;
+  std::vector<std::int64_t> bounds_ = {0};
+};
+
 // The rows of a layer are the values behind it: its outputs, and of networks with skip connections
 // also what is passing.
 struct ShardLayer {
-  kernels::PackedLayer packed;
+  PackedRows packed;
   std::int64_t edges = 0;             // multiply-adds of a sample: none for pooling and flatten
   std::vector<Passing> passing;       // ascending rows
   Range rows;                         // global rows of this shard
@@ -46,6 +74,7 @@ struct ShardedNetwork {
   std::int64_t inputs = 0, outputs = 0;
   bool softmax = false;
   bool bfloat16 = false;  // features, weights and activations between layers are rounded to it
+  bool streams_outputs = false;  // the last layer's pieces are small, its outputs never held
 
   // Outputs must be looked at as whole samples before one knows whether they are zero.
   bool finishes_samples() const noexcept {
@@ -63,13 +92,15 @@ void compute_rows(const ShardLayer& layer, const float* in, float* out, Range ro
 struct ReadOptions {
   std::function<void()> before_layer;  // called before each layer is read, and may throw
   bool bfloat16 = false;
+  bool streams_outputs = false;  // see plan.hpp
 };
 
 // Reads this rank's rows of every layer, packs them, and agrees on the halos with its group.
 // With one shard local inputs are the global ones and nothing is exchanged.
 //   where    collective over `world`, whose ranks form `grid`
 //   throws   SharedError: what NetworkReader throws; kBadData if a layer reads a later one
-//   cost     every weight is read once a group; peak memory is the packed rows plus one layer's
+//   cost     every weight is read once a group; of shards that are packed in several pieces,
+//            twice. Peak memory is the packed rows plus one piece as read
 ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
                              const io::NetworkReader& reader, PhaseTimes& times,
                              const ReadOptions& options);

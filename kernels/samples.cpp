@@ -8,26 +8,19 @@
 namespace espalier::kernels {
 namespace {
 
-struct Ranked {
-  float value;
-  std::int64_t index;
-};
+void fill(std::span<float> outputs, float value) {
+  std::fill(outputs.begin(), outputs.end(), value);
+}
 
-// The order of top_k: a number before any NaN, the larger before the smaller (-0 equals +0), the
-// lower index first among equals.
-bool before(const Ranked& a, const Ranked& b) {
+}  // namespace
+
+bool ranks_before(const Ranked& a, const Ranked& b) noexcept {
   const bool a_nan = std::isnan(a.value);
   const bool b_nan = std::isnan(b.value);
   if (a_nan != b_nan) return b_nan;
   if (!a_nan && a.value != b.value) return a.value > b.value;
   return a.index < b.index;
 }
-
-void fill(std::span<float> outputs, float value) {
-  std::fill(outputs.begin(), outputs.end(), value);
-}
-
-}  // namespace
 
 void softmax(std::span<float> outputs) {
   if (outputs.empty()) return;
@@ -62,14 +55,14 @@ void top_k(std::span<const float> outputs, std::span<std::int64_t> index, std::s
     const Ranked candidate{outputs[i], static_cast<std::int64_t>(i)};
     if (best.size() < k) {
       best.push_back(candidate);
-      std::push_heap(best.begin(), best.end(), before);
-    } else if (before(candidate, best.front())) {
-      std::pop_heap(best.begin(), best.end(), before);
+      std::push_heap(best.begin(), best.end(), ranks_before);
+    } else if (ranks_before(candidate, best.front())) {
+      std::pop_heap(best.begin(), best.end(), ranks_before);
       best.back() = candidate;
-      std::push_heap(best.begin(), best.end(), before);
+      std::push_heap(best.begin(), best.end(), ranks_before);
     }
   }
-  std::sort_heap(best.begin(), best.end(), before);
+  std::sort_heap(best.begin(), best.end(), ranks_before);
   for (std::size_t i = 0; i < k; ++i) {
     index[i] = best[i].index;
     value[i] = best[i].value;

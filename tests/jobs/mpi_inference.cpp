@@ -1,6 +1,7 @@
 // label: threads
 // timeout: 180
 // The infer job on random networks against the plain reference, on every grid of the ranks.
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <filesystem>
@@ -9,11 +10,13 @@
 #include <numeric>
 
 #include "framework/agree.hpp"
+#include "framework/memory.hpp"
 #include "framework/random.hpp"
 #include "io/batch_file.hpp"
 #include "io/network_file.hpp"
 #include "io/result_file.hpp"
 #include "jobs/job.hpp"
+#include "jobs/sharded_network.hpp"
 #include "kernels/reference.hpp"
 #include "kernels/samples.hpp"
 
@@ -58,6 +61,19 @@ CsrRows random_rows(std::uint64_t seed, std::int64_t rows, std::int64_t cols, do
     csr.pointers.push_back(std::ssize(csr.indices));
   }
   return csr;
+}
+
+CsrRows part_of(const CsrRows& all, Range rows) {
+  CsrRows part;
+  part.cols = all.cols;
+  const std::int64_t first = all.pointers[static_cast<std::size_t>(rows.begin)];
+  const std::int64_t last = all.pointers[static_cast<std::size_t>(rows.end)];
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    part.pointers.push_back(all.pointers[static_cast<std::size_t>(row + 1)] - first);
+  }
+  part.indices.assign(all.indices.begin() + first, all.indices.begin() + last);
+  part.values.assign(all.values.begin() + first, all.values.begin() + last);
+  return part;
 }
 
 // `sources`: the layers that it reads; without them the one before.
@@ -505,6 +521,33 @@ BOOST_AUTO_TEST_CASE(empty_layers_rows_samples_and_single_neurons) {
     add_layer(made, 2, 0.0, epilogue_of(Activation::kSigmoid), false);
     add_layer(made, 9, 0.4, epilogue_of(Activation::kIdentity, true), false);
     check_on_all_grids(made, text("tiny", samples), "1GiB");
+  }
+}
+
+// Rows packed in pieces compute what one piece does, for ranges that cut through pieces too.
+BOOST_AUTO_TEST_CASE(rows_in_pieces_equal_one_piece) {
+  constexpr std::int64_t kWidth = kernels::kPanelWidth;
+  const CsrRows rows = random_rows(5, 700, 90, 0.2, false);
+  std::vector<std::uint32_t> inputs(90);
+  std::iota(inputs.begin(), inputs.end(), 0U);
+  jobs::ShardLayer whole, cut;
+  whole.packed.add(kernels::pack_layer(rows, inputs, {}, {}));
+  for (const Range piece : {Range{0, 256}, Range{256, 512}, Range{512, 700}}) {
+    cut.packed.add(kernels::pack_layer(part_of(rows, piece), inputs, {}, {}));
+  }
+  BOOST_TEST(cut.packed.rows() == 700);
+  BOOST_TEST(cut.packed.nnz() == rows.nnz());
+  AlignedBuffer<float> in(90 * kWidth), expected(700 * kWidth), found(700 * kWidth);
+  RandomStream random(6, 0, 0);
+  std::generate_n(in.data(), in.size(), [&] { return static_cast<float>(random.next_normal()); });
+  std::vector<std::uint32_t> bits(kWidth, 0), some_bits(kWidth, 0);
+  jobs::compute_rows(whole, in.data(), expected.data(), {0, 700}, bits.data());
+  for (const Range range : {Range{0, 100}, Range{100, 600}, Range{600, 700}}) {
+    jobs::compute_rows(cut, in.data(), found.data(), range, some_bits.data());
+  }
+  BOOST_TEST(std::equal(found.data(), found.data() + found.size(), expected.data()));
+  for (std::size_t column = 0; column < bits.size(); ++column) {
+    BOOST_TEST((bits[column] != 0) == (some_bits[column] != 0));
   }
 }
 

@@ -150,4 +150,38 @@ BOOST_AUTO_TEST_CASE(waves_are_no_larger_than_asked_for) {
   BOOST_TEST(plan.wave_samples == 128);  // whole panels
 }
 
+BOOST_AUTO_TEST_CASE(outputs_stream_by_where_they_are_many_and_not_kept) {
+  const auto last_of = [](std::int64_t outputs) {
+    io::Network network = square_network(64, 2, 640);
+    network.layers.back().weight.rows = outputs;
+    return network;
+  };
+  BOOST_TEST(!streams_outputs(last_of(1000), false));
+  io::Network network = last_of(1'000'000);
+  BOOST_TEST(streams_outputs(network, false));
+  BOOST_TEST(!streams_outputs(network, true));
+  Allocation allocation = {1, 4096 * kMiB};
+  const auto held = plan_inference(network, 64, GridShape{1, 1}, allocation);
+  allocation.streams_outputs = true;
+  allocation.top_k = 5;
+  const auto streamed = plan_inference(network, 64, GridShape{1, 1}, allocation);
+  BOOST_TEST(held.activations_bytes > 2 * 64 * 4 * 1'000'000);
+  BOOST_TEST(streamed.activations_bytes < 1 * kMiB);
+  network.scaling.output_shift = true;
+  BOOST_TEST(!streams_outputs(network, false));
+  network.scaling.output_shift = false;
+  network.layers.back().epilogue.activation = kernels::Activation::kSoftmax;
+  BOOST_TEST(!streams_outputs(network, false));
+}
+
+BOOST_AUTO_TEST_CASE(pieces_are_few_unless_rows_are_many) {
+  constexpr std::int64_t kWeights = std::int64_t{1} << 20;
+  BOOST_TEST(rows_of_piece(65536, 32 * kWeights, false) == 65536);
+  BOOST_TEST(rows_of_piece(65536, 33 * kWeights, false) == 32768);
+  BOOST_TEST(rows_of_piece(14336, 100 * kWeights, false) == 4096);
+  BOOST_TEST(rows_of_piece(10, 100 * kWeights, false) == 2048);
+  BOOST_TEST(rows_of_piece(65536, kWeights, true) == 1024);
+  BOOST_TEST(rows_of_piece(0, 0, false) == 1);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "kernels/samples.hpp"
+#include "kernels/top.hpp"
 #include "tests/kernels/cases.hpp"
 
 namespace espalier::kernels {
@@ -52,6 +53,49 @@ BOOST_AUTO_TEST_CASE(top_k_puts_nan_last_and_zeros_by_index) {
   const std::vector<std::int64_t> expected = {4, 1, 2, 3, 6, 0, 5};
   BOOST_TEST(top({kNan, 0.0F, -0.0F, 0.0F, kInfinity, kNan, -kInfinity}, 7) == expected,
              boost::test_tools::per_element());
+}
+
+// Rows that pass by a few at a time, in two parts that are joined, give what whole columns give.
+BOOST_AUTO_TEST_CASE(top_panel_equals_top_k) {
+  testing::Random random(2);
+  std::int64_t rows_seen = 0;
+  for (int number = 0; number < 1500; ++number) {
+    const std::int64_t rows = 1 + random.below(60);
+    const std::int64_t samples = 1 + random.below(kPanelWidth);
+    const std::int64_t k = 1 + random.below(std::min<std::int64_t>(rows, 9));
+    testing::Floats panel(rows * kPanelWidth);
+    const float odd[] = {kNan, kInfinity, -kInfinity, -0.0F, 0.0F, 1e-45F};
+    for (float& x : panel.span()) {
+      x = random.below(8) == 0 ? odd[random.below(6)] : static_cast<float>(random.below(5)) - 3;
+    }
+    const std::int64_t middle = random.below(rows + 1);
+    TopPanel parts[] = {TopPanel(k, samples), TopPanel(k, samples)};
+    for (std::int64_t row = 0; row < rows;) {
+      const std::int64_t end = row < middle ? middle : rows;
+      const std::int64_t count = 1 + random.below(end - row);
+      parts[row < middle ? 0 : 1].add(panel.data() + row * kPanelWidth, count, row);
+      row += count;
+    }
+    for (std::int64_t column = 0; column < samples; ++column) {
+      std::vector<float> outputs;
+      for (std::int64_t row = 0; row < rows; ++row) {
+        outputs.push_back(panel[row * kPanelWidth + column]);
+      }
+      std::vector<Ranked> candidates;
+      for (const TopPanel& part : parts) {
+        const auto best = part.best(column);
+        candidates.insert(candidates.end(), best.begin(), best.end());
+      }
+      std::vector<std::int64_t> index(static_cast<std::size_t>(k));
+      std::vector<float> value(index.size());
+      best_of(candidates, index, value);
+      BOOST_TEST(index == top(outputs, index.size()), boost::test_tools::per_element());
+      BOOST_TEST(testing::bits_of(value[0]) ==
+                 testing::bits_of(outputs[static_cast<std::size_t>(index[0])]));
+    }
+    rows_seen += rows;
+  }
+  BOOST_TEST(rows_seen > 30000);
 }
 
 BOOST_AUTO_TEST_CASE(softmax_sums_to_one_without_overflow) {

@@ -76,6 +76,46 @@ class RadixnetTest(GenerateTest):
         self.refused("radixnet", "--neurons", 64, "--layers", 2, "--layout", "csc", words=["csc"])
 
 
+class LabelsTest(GenerateTest):
+    def places(self, group):
+        self.generated("xmc", "--labels", 90, "--hidden", 20, "--fan-in", 6, "--seed", 5,
+                       *(["--group", group] if group > 1 else []))
+        (weight, attributes, bias), = self.layers("g1.h5")
+        self.assertEqual((weight.shape, attributes["activation"], bias), ((90, 20), "identity", None))
+        stored = weight[weight != 0]
+        self.assertEqual(stored.size, 90 * 6)
+        self.assertEqual(numpy.unique(stored).size, stored.size)
+        self.assertAlmostEqual(stored.std() * numpy.sqrt(6), 1, delta=0.15)
+        return weight != 0
+
+    def test_each_its_own(self):
+        places = self.places(1)
+        self.assertEqual(set(places.sum(axis=1)), {6})
+        self.assertGreater(len({row.tobytes() for row in places}), 80)
+        self.assertTrue(10 < places.sum(axis=0).min() and places.sum(axis=0).max() < 50)
+
+    def test_groups(self):
+        places = self.places(16)
+        self.assertEqual(set(places.sum(axis=1)), {6})
+        sets = [row.tobytes() for row in places]
+        for first in range(0, 90, 16):
+            self.assertEqual(len(set(sets[first:first + 16])), 1)
+        self.assertEqual(len(set(sets)), 6)
+
+    def test_all_inputs(self):
+        self.generated("xmc", "--labels", 5, "--hidden", 4, "--fan-in", 4, "--layout", "triplets")
+        (weight, _, _), = self.layers("g1.h5")
+        self.assertEqual(numpy.count_nonzero(weight), 20)
+
+    def test_usage(self):
+        self.refused("xmc", "--labels", 5, "--hidden", 4, "--fan-in", 5, words=["--fan-in", "4"])
+        self.refused("xmc", "--labels", 5, "--hidden", 4, "--fan-in", 2, "--group", 6,
+                     words=["--group", "5"])
+        self.refused("xmc", "--labels", 5, "--fan-in", 2, words=["--hidden"])
+        self.refused("random", "--layers", "4,5", "--density", 0.5, "--fan-in", 2,
+                     words=["--fan-in", "random"])
+
+
 class RandomTest(GenerateTest):
     def test_weights(self):
         layers = self.layers(self.generated("random", "--layers", "300,200,10", "--density", 0.1,

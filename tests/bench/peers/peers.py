@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The kernels beside other libraries', on one thread:
 
-    python3 tests/bench/peers/peers.py build/release [--cases a,b] [--columns N] [--rounds N] [--json FILE]
+    python3 tests/bench/peers/peers.py build/release [--cases a,b] [--columns N] [--rounds N] [--only a,b] [--json FILE]
 
 Builds what is needed (each library may be missing), checks every library's product against double
 precision first, then runs one product of each in turn, round after round, and prints the medians:
@@ -130,7 +130,7 @@ def check(name, peer, rows, pointers, indices, values, x, random):
             sys.exit(f"{name} computes {peer.value(row, sample)} at ({row}, {sample}), right is {terms.sum()}")
 
 
-def measure(lib, case, columns, rounds):
+def measure(lib, case, columns, rounds, only):
     random = np.random.default_rng(1)
     mask = CASES[case](random)
     rows, cols = mask.shape
@@ -146,6 +146,8 @@ def measure(lib, case, columns, rounds):
     peers.update(python_peers(rows, pointers, indices, values, x))
     if len(indices) > 0.35 * rows * cols or rows * cols > 4096 * 4096:
         peers = {name: peer for name, peer in peers.items() if name not in SLOW}
+    if only:
+        peers = {name: peer for name, peer in peers.items() if name in only}
     for name, peer in peers.items():
         peer.run()
         check(name, peer, rows, pointers, indices, values, x, random)
@@ -170,17 +172,19 @@ def main():
     parser.add_argument("--cases", default=",".join(USUAL), help="of " + ", ".join(CASES))
     parser.add_argument("--columns", type=int, default=512, help="samples")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", help="these libraries beside espalier, such as libxsmm,openblas")
     parser.add_argument("--json")
     options = parser.parse_args()
     names = options.cases.split(",")
     unknown = [name for name in names if name not in CASES]
     if unknown:
         parser.error(f"no case {', '.join(unknown)}; there are {', '.join(CASES)}")
+    only = {"espalier", *options.only.split(",")} if options.only else None
     lib = library(options.build)
     found = []
     print(f"{'case':16} {'by':10} {'seconds':>10} {'of peak':>8} {'x ours':>7}")
     for case in names:
-        for one in measure(lib, case, options.columns, options.rounds):
+        for one in measure(lib, case, options.columns, options.rounds, only):
             found.append(one)
             print(f"{one['case']:16} {one['peer']:10} {one['seconds']:10.4f} {100 * one['ratio']:6.1f} % "
                   f"{one['times_espalier']:7.2f}", flush=True)
