@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """prune and import stop in time, and go on where they were: on other ranks, with other memory,
 without doing anything twice."""
-# timeout: 600
+# timeout: 900
 import json
 import os
 import shutil
