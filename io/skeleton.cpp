@@ -45,7 +45,7 @@ class Builder {
   }
 
   // Ascending paths: parents come first, and the bytes do not depend on the order of add_….
-  void build() {
+  std::map<std::string, std::int64_t> build() {
     for (const auto& [path, attributes] : plan_.objects) {
       const H5Handle object = create(path);
       for (const auto& [name, value] : attributes) {
@@ -53,13 +53,14 @@ class Builder {
       }
     }
     file_.close();
+    return std::move(positions_);
   }
 
  private:
   H5Handle own(hid_t id) const { return file_.own(id); }
   void check(herr_t code) const { file_.check(code); }
 
-  H5Handle create(const std::string& path) const {
+  H5Handle create(const std::string& path) {
     if (const Dataset* dataset = plan_.find_dataset(path)) {
       return create_dataset(*dataset);
     }
@@ -70,7 +71,7 @@ class Builder {
         H5Gcreate2(file_.get(), path.c_str(), H5P_DEFAULT, group_creation_.get(), H5P_DEFAULT));
   }
 
-  H5Handle create_dataset(const Dataset& dataset) const {
+  H5Handle create_dataset(const Dataset& dataset) {
     const std::vector<hsize_t> shape(dataset.shape.begin(), dataset.shape.end());
     const H5Handle space =
         own(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr));
@@ -88,8 +89,12 @@ class Builder {
       check(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY));
     }
     const H5Handle type = h5_type(dataset.type);
-    return own(H5Dcreate2(file_.get(), dataset.path.c_str(), type.get(), space.get(), H5P_DEFAULT,
-                          creation.get(), H5P_DEFAULT));
+    H5Handle created = own(H5Dcreate2(file_.get(), dataset.path.c_str(), type.get(), space.get(),
+                                      H5P_DEFAULT, creation.get(), H5P_DEFAULT));
+    if (const haddr_t position = H5Dget_offset(created.get()); position != HADDR_UNDEF) {
+      positions_[dataset.path] = narrow<std::int64_t>(position);
+    }
+    return created;
   }
 
   static std::vector<hsize_t> chunk_of(const Dataset& dataset) {
@@ -153,6 +158,7 @@ class Builder {
   bool compress_;
   SerialFile file_;
   H5Handle group_creation_;
+  std::map<std::string, std::int64_t> positions_;
 };
 
 }  // namespace
@@ -230,8 +236,8 @@ std::int64_t Skeleton::file_bytes() const {
   return data_bytes() + std::ssize(catalog_.objects) * kMetadataBytesAnObject;
 }
 
-void Skeleton::build(const std::string& file, bool compress) const {
-  Builder(catalog_, file, compress).build();
+std::map<std::string, std::int64_t> Skeleton::build(const std::string& file, bool compress) const {
+  return Builder(catalog_, file, compress).build();
 }
 
 }  // namespace espalier::io

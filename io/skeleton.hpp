@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -57,7 +58,8 @@ class Skeleton {
   // Creates `file`, or replaces its content. Equal skeletons make equal bytes.
   //   where    local
   //   throws   Error(kIoFailed)
-  void build(const std::string& file, bool compress) const;
+  //   returns  where in the file each dataset lies that has data and is not compressed, by path
+  std::map<std::string, std::int64_t> build(const std::string& file, bool compress) const;
 
  private:
   Catalog catalog_;

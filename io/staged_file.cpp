@@ -14,6 +14,7 @@
 #include "io/checksum.hpp"
 #include "io/data_file.hpp"
 #include "io/h5.hpp"
+#include "io/output_file.hpp"
 #include "io/part_file.hpp"
 #include "io/skeleton.hpp"
 
@@ -75,8 +76,13 @@ struct StagedFile::State {
   Skeleton skeleton;
   std::vector<std::string> handles;  // paths of the datasets, by handle
   std::optional<PartFile> part;      // on rank 0
-  // Not an owning handle: closing is collective, so it must not happen while unwinding. HDF5 closes
-  // what is left open in MPI_Finalize, where all ranks are together again.
+  // Where data lie that are not compressed, by handle, and the way to them: HDF5 has no part in
+  // writing these.
+  std::vector<std::int64_t> positions;
+  std::optional<OutputFile> plain;
+  // Of a compressed output. Not an owning handle: closing is collective, so it must not happen
+  // while unwinding. HDF5 closes what is left open in MPI_Finalize, where all ranks are together
+  // again.
   hid_t file = H5I_INVALID_HID;
   std::optional<BlockSums> sums;
   std::vector<std::int64_t> numbers;  // of the datasets within the sums, by handle
@@ -87,6 +93,7 @@ struct StagedFile::State {
     return skeleton.catalog().dataset(handles.at(static_cast<std::size_t>(handle)));
   }
 
+  bool is_open() const { return plain || file >= 0; }
   void plan_sums();
   void build();
   void open();
@@ -115,15 +122,23 @@ void StagedFile::State::plan_sums() {
 
 void StagedFile::State::build() {
   std::int64_t bytes = 0;
+  positions.assign(handles.size(), 0);
   on_root(*comm, "creating the output", [&] {
     part.emplace(path, options.force);
     // A full disk must not be met by HDF5: after a failed write it may crash or hang at its end.
     part->reserve(skeleton.file_bytes());
-    skeleton.build(part->name(), options.compress);
+    const auto found = skeleton.build(part->name(), options.compress);
+    for (std::size_t handle = 0; !options.compress && handle < handles.size(); ++handle) {
+      const auto position = found.find(handles[handle]);
+      expects(position != found.end() || dataset(static_cast<int>(handle)).count() == 0,
+              text(handles[handle], " has a place in the file"));
+      positions[handle] = position == found.end() ? 0 : position->second;
+    }
     bytes = part->size_bytes();
     part->reserve(options.compress ? bytes + room_for_chunks(skeleton) : bytes);
   });
   comm->broadcast(std::as_writable_bytes(std::span(&bytes, 1)), 0);
+  comm->broadcast(std::as_writable_bytes(std::span(positions)), 0);
   // A folder that is not the same one everywhere is found here: an open that succeeds on some ranks
   // only could never be closed.
   locally(*comm, "looking for the output", [&] {
@@ -138,6 +153,10 @@ void StagedFile::State::build() {
 }
 
 void StagedFile::State::open() {
+  if (!options.compress) {
+    locally(*comm, "opening the output", [&] { plain.emplace(part_name()); });
+    return;
+  }
   const H5Handle access = locally(*comm, "opening the output", [&] {
     H5Handle properties =
         own_h5(H5Pcreate(H5P_FILE_ACCESS), ExitStatus::kIoFailed, "opening", part_name());
@@ -163,7 +182,7 @@ void StagedFile::State::open() {
 
 Slab StagedFile::State::check_slab(int handle, std::int64_t first,
                                    std::span<const std::byte> bytes) const {
-  expects(file >= 0, "data are written between create and finish");
+  expects(is_open(), "data are written between create and finish");
   const Dataset& target = dataset(handle);
   if (bytes.empty()) {
     return {};
@@ -229,6 +248,11 @@ Selection StagedFile::State::select(const H5Handle& target, const Dataset& datas
 }
 
 void StagedFile::State::close() {
+  if (plain) {
+    locally(*comm, "syncing the output", [&] { plain->sync(); });
+    plain.reset();
+    return;
+  }
   std::optional<Failure> failure;
   if (H5Fclose(std::exchange(file, H5I_INVALID_HID)) < 0) {
     failure = {ExitStatus::kIoFailed, text("closing ", part_name(), ": ", h5_reason())};
@@ -315,10 +339,16 @@ void StagedFile::write(int dataset, std::int64_t first, std::span<const std::byt
     const Slab slab = state.check_slab(dataset, first, bytes);
     state.sums->add(state.numbers[static_cast<std::size_t>(dataset)],
                     first * state.dataset(dataset).type.bytes, bytes);
+    if (state.plain) {
+      state.plain->write(
+          state.positions[static_cast<std::size_t>(dataset)] + slab.first_row * slab.row_bytes,
+          bytes);
+    }
     return slab;
   });
+  state.bytes_written += std::ssize(bytes);
   const Dataset& target = state.dataset(dataset);
-  if (target.count() == 0) {
+  if (state.plain || target.count() == 0) {
     return;
   }
   const std::int64_t round_rows =
@@ -333,13 +363,12 @@ void StagedFile::write(int dataset, std::int64_t first, std::span<const std::byt
                     whole.row_bytes};
     state.write_rows(target, slab, bytes.data() + done * whole.row_bytes);
   }
-  state.bytes_written += std::ssize(bytes);
 }
 
 void StagedFile::finish() {
   State& state = *state_;
   locally(*state.comm, "finishing the output",
-          [&] { expects(state.file >= 0, "an output is created before it is finished"); });
+          [&] { expects(state.is_open(), "an output is created before it is finished"); });
   const std::vector<std::uint32_t> table = state.sums->exchange_table(*state.comm);
   state.close();
   on_root(*state.comm, "completing the output", [&] { state.write_table(table); });

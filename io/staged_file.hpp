@@ -78,7 +78,7 @@ class StagedFile {
   // Writes elements [first, first + bytes / element size) in row-major order. Every rank calls;
   // an empty span writes nothing. A 2-D dataset takes whole rows. Ranges of all calls together
   // cover each element exactly once; pieces of one dataset come from a rank in ascending order.
-  //   where    collective, one hyperslab a rank
+  //   where    collective; what is not compressed is written without HDF5 and MPI
   //   throws   SharedError(kIoFailed)
   void write(int dataset, std::int64_t first, std::span<const std::byte> bytes);
 

@@ -24,6 +24,8 @@ namespace espalier::io {
 namespace {
 
 constexpr std::size_t kCheckedAtOnce = std::size_t{1} << 20;
+constexpr std::int64_t kLeastSlabBytes = std::int64_t{64} << 10;
+constexpr std::int64_t kMostSlabBytes = std::int64_t{16} << 20;
 constexpr const char* kManifest = "/manifest";
 
 void write_at(int descriptor, std::span<const std::byte> bytes, std::int64_t at,
@@ -73,7 +75,10 @@ void OwnDescriptor::reset(int other) noexcept {
 }
 
 UnitRecord::UnitRecord(const Comm& comm, Job job)
-    : comm_(comm), job_(std::move(job)), folder_(folder_of_output(job_.path)) {
+    : comm_(comm),
+      job_(std::move(job)),
+      folder_(folder_of_output(job_.path)),
+      pending_(std::clamp(job_.most_pending_bytes / 8, kLeastSlabBytes, kMostSlabBytes)) {
   std::int64_t exists = 0;
   on_root(comm_, "looking for finished units", [&] {
     struct stat status {};
@@ -202,29 +207,34 @@ void UnitRecord::read_saved(const UnitEntry& entry, std::int64_t position,
   }
 }
 
-void UnitRecord::add(Range items, std::span<const std::byte> bytes) {
-  expects(!items.empty() ? items.begin >= 0 && items.end <= job_.items : bytes.empty(),
+void UnitRecord::add(Range items, std::initializer_list<std::span<const std::byte>> parts) {
+  std::int64_t bytes = 0;
+  std::uint32_t crc = 0;
+  for (const auto part : parts) {
+    bytes += std::ssize(part);
+    crc = crc32(part, crc);
+  }
+  expects(!items.empty() ? items.begin >= 0 && items.end <= job_.items : bytes == 0,
           "units lie within the job");
   if (items.empty()) {
     return;
   }
-  mine_.push_back({items.begin, items.end, earlier_runs_ + 1, comm_.rank(),
-                   file_bytes_ + std::ssize(pending_), std::ssize(bytes), crc32(bytes)});
-  expects(known_.emplace(items.begin, mine_.back()).second, "a unit is added once");
-  pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+  const UnitEntry entry{
+      items.begin, items.end, earlier_runs_ + 1, comm_.rank(), file_bytes_ + pending_.append(parts),
+      bytes,       crc};
+  expects(known_.emplace(items.begin, entry).second, "a unit is added once");
+  mine_.push_back(entry);
   ++not_saved_;
   if (shared_ && wants_save()) {
     spill();
   }
 }
 
-bool UnitRecord::wants_save() const noexcept {
-  return std::ssize(pending_) > job_.most_pending_bytes;
-}
+bool UnitRecord::wants_save() const noexcept { return pending_.bytes() > job_.most_pending_bytes; }
 
 // Writes what is held in memory; that it is safe is another matter.
 void UnitRecord::spill() {
-  if (pending_.empty()) {
+  if (pending_.bytes() == 0) {
     return;
   }
   const std::string name = name_of(earlier_runs_ + 1, comm_.rank());
@@ -241,9 +251,11 @@ void UnitRecord::spill() {
       throw_errno(errno, "creating", name, ExitStatus::kCannotCreate);
     }
   }
-  write_at(file_.value, pending_, file_bytes_, name);
-  file_bytes_ += std::ssize(pending_);
-  pending_ = {};
+  pending_.for_each([&](std::int64_t position, std::span<const std::byte> bytes) {
+    write_at(file_.value, bytes, file_bytes_ + position, name);
+  });
+  file_bytes_ += pending_.bytes();
+  pending_.clear();
 }
 
 // The old manifest stands until the new one is on the disk.
@@ -307,13 +319,19 @@ void UnitRecord::read(std::size_t unit, std::int64_t position, std::span<std::by
 void UnitRecord::read_entry(const UnitEntry& entry, std::int64_t position,
                             std::span<std::byte> out) const {
   expects(position >= 0 && std::ssize(out) <= entry.bytes - position, "a unit is read within it");
-  const bool own = entry.run == earlier_runs_ + 1;
-  if (own && entry.offset >= file_bytes_) {
-    const auto at = static_cast<std::size_t>(entry.offset - file_bytes_ + position);
-    std::copy_n(pending_.begin() + static_cast<std::ptrdiff_t>(at), out.size(), out.begin());
+  if (out.empty()) {
+    return;
+  }
+  if (is_pending(entry)) {
+    const auto waiting = pending_.at(entry.offset - file_bytes_, entry.bytes);
+    std::copy_n(waiting.begin() + static_cast<std::ptrdiff_t>(position), out.size(), out.begin());
   } else {
     read_saved(entry, position, out);
   }
+}
+
+bool UnitRecord::is_pending(const UnitEntry& entry) const noexcept {
+  return entry.run == earlier_runs_ + 1 && entry.offset >= file_bytes_;
 }
 
 bool UnitRecord::has(Range items) const {
@@ -326,11 +344,23 @@ bool UnitRecord::has(Range items) const {
 }
 
 std::vector<std::byte> UnitRecord::read_whole(Range items) const {
+  std::vector<std::byte> bytes;
+  const auto found = look_at(items, bytes);
+  if (found.data() != bytes.data()) {
+    bytes.assign(found.begin(), found.end());
+  }
+  return bytes;
+}
+
+std::span<const std::byte> UnitRecord::look_at(Range items, std::vector<std::byte>& room) const {
   expects(has(items), "a unit that is finished is read");
   const UnitEntry& entry = known_.at(items.begin);
-  std::vector<std::byte> bytes(static_cast<std::size_t>(entry.bytes));
-  read_entry(entry, 0, bytes);
-  return bytes;
+  if (entry.bytes > 0 && is_pending(entry)) {
+    return pending_.at(entry.offset - file_bytes_, entry.bytes);
+  }
+  room.resize(static_cast<std::size_t>(entry.bytes));
+  read_entry(entry, 0, room);
+  return room;
 }
 
 void UnitRecord::remove() {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -10,6 +11,7 @@
 
 #include "framework/comm.hpp"
 #include "framework/shard.hpp"
+#include "io/slabs.hpp"
 #include "io/staged_file.hpp"
 #include "io/unit_manifest.hpp"
 
@@ -59,7 +61,9 @@ class UnitRecord {
   // It stays in memory, or goes to this rank's file if there is one already.
   //   where    local
   //   throws   Error(kIoFailed) if the disk is full
-  void add(Range items, std::span<const std::byte> bytes);
+  void add(Range items, std::span<const std::byte> bytes) { add(items, {bytes}); }
+  // The same for bytes that lie in several places.
+  void add(Range items, std::initializer_list<std::span<const std::byte>> parts);
   // Whether so much is held in memory that it had better be saved. Local.
   bool wants_save() const noexcept;
 
@@ -83,6 +87,9 @@ class UnitRecord {
   //   throws   Error: kBadData if the items are those of a part of a unit; kIoFailed
   bool has(Range items) const;
   std::vector<std::byte> read_whole(Range items) const;
+  // The same where they lie in memory, or else read into `room`; 8-byte aligned. Good until the
+  // next unit is added or saved.
+  std::span<const std::byte> look_at(Range items, std::vector<std::byte>& room) const;
 
   // Takes the folder away: the output is complete.
   //   where    collective
@@ -99,6 +106,7 @@ class UnitRecord {
   void lock();
   void load();
   void check_bytes(const UnitEntry& entry) const;
+  bool is_pending(const UnitEntry& entry) const noexcept;
   void read_entry(const UnitEntry& entry, std::int64_t position, std::span<std::byte> out) const;
   void read_saved(const UnitEntry& entry, std::int64_t position, std::span<std::byte> out) const;
   void spill();
@@ -118,7 +126,7 @@ class UnitRecord {
   OwnDescriptor lock_, file_;         // on rank 0; this rank's file of this run
   bool shared_ = false;               // the folder is there, and all ranks have been told
   std::int64_t file_bytes_ = 0;       // written to it
-  std::vector<std::byte> pending_;    // what follows them
+  Slabs pending_;                     // what follows them
 };
 
 }  // namespace espalier::io

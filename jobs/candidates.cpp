@@ -8,40 +8,88 @@
 
 #include "framework/agree.hpp"
 #include "jobs/matrix_totals.hpp"
-#include "jobs/unit_bytes.hpp"
-#include "kernels/masks.hpp"
 
 namespace espalier::jobs {
 namespace {
 
+using kernels::CsrRows;
+
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
-std::int64_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value); }
+std::int64_t bits_of(float value) { return std::bit_cast<std::int32_t>(value); }
 
-// A finished piece: its rows, the keys (as many as weights, or none) behind their number, the sum
-// of squares of what is not among them.
-struct Finished {
-  KeyedRows keyed;
-  double removed_squares = 0;
+// In front of a finished piece: then come pointers (rows + 1), indices (nnz), values (nnz, or 1 if
+// iso and there is any), keys.
+struct PieceHeader {
+  std::int64_t rows, nnz, first_row, cols, iso;
+  std::int64_t keys;       // as many as weights, or none
+  double removed_squares;  // of what is not among the weights
 };
 
-std::vector<std::byte> pack_piece(const KeyedRows& keyed, double removed_squares) {
-  std::vector<std::byte> bytes;
-  put_rows(bytes, keyed.rows);
-  put_array(bytes, std::vector<std::int64_t>{std::ssize(keyed.keys)});
-  put_array(bytes, keyed.keys);
-  put_array(bytes, std::vector<double>{removed_squares});
-  return bytes;
+template <typename T>
+std::span<const std::byte> bytes_of(const T& values) {
+  return std::as_bytes(std::span(values));
 }
 
-Finished unpack_piece(std::span<const std::byte> bytes) {
-  Finished piece;
-  piece.keyed.rows = take_rows(bytes);
-  piece.keyed.keys = take_array<std::uint32_t>(bytes, take_array<std::int64_t>(bytes, 1)[0]);
-  expects(piece.keyed.keys.empty() || std::ssize(piece.keyed.keys) == piece.keyed.rows.nnz(),
-          "each weight has a key, or none has");
-  piece.removed_squares = take_array<double>(bytes, 1)[0];
-  return piece;
+// `count` values off the front of a piece, where they lie.
+template <typename T>
+std::span<const T> take(std::span<const std::byte>& bytes, std::int64_t count) {
+  expects(count >= 0 && count <= std::ssize(bytes) / std::int64_t{sizeof(T)},
+          "a finished piece holds what its numbers say");
+  const std::span<const T> values(reinterpret_cast<const T*>(bytes.data()), to_size(count));
+  bytes = bytes.subspan(values.size_bytes());
+  return values;
+}
+
+PieceHeader take_header(std::span<const std::byte>& bytes) {
+  const PieceHeader header = take<PieceHeader>(bytes, 1)[0];
+  expects(header.rows >= 0 && header.rows < std::ssize(bytes) && header.nnz >= 0 &&
+              (header.keys == 0 || header.keys == header.nnz),
+          "a finished piece has whole rows, and all keys or none");
+  return header;
+}
+
+KeyedView view_of(std::span<const std::byte> bytes) {
+  const PieceHeader header = take_header(bytes);
+  KeyedView view;
+  view.first_row = header.first_row;
+  view.cols = header.cols;
+  view.iso = header.iso != 0;
+  view.pointers = take<std::int64_t>(bytes, header.rows + 1);
+  expects(view.pointers.front() == 0 && view.pointers.back() == header.nnz &&
+              std::is_sorted(view.pointers.begin(), view.pointers.end()),
+          "the pointers of a finished piece ascend");
+  view.indices = take<std::uint32_t>(bytes, header.nnz);
+  view.values = take<float>(bytes, view.iso ? std::min(header.nnz, INT64_C(1)) : header.nnz);
+  view.keys = take<std::uint32_t>(bytes, header.keys);
+  return view;
+}
+
+// Copies what stays of rows.
+template <typename Key>
+void copy_above(const KeyedView& from, kernels::Cut cut, CsrRows& to, Key&& key) {
+  to.pointers.assign(1, 0);
+  to.indices.resize(from.indices.size());
+  to.values.resize(from.values.size());
+  std::size_t kept = 0;
+  std::int64_t k = 0;
+  for (std::size_t row = 1; row < from.pointers.size(); ++row) {
+    for (; k < from.pointers[row]; ++k) {
+      // Written in any case: nobody can foresee what stays.
+      to.indices[kept] = from.indices[to_size(k)];
+      if (!from.iso) {
+        to.values[kept] = from.values[to_size(k)];
+      }
+      const std::uint32_t here = key(k);
+      kept += here > cut.key || (here == cut.key && cut.equals-- > 0) ? 1 : 0;
+    }
+    to.pointers.push_back(static_cast<std::int64_t>(kept));
+  }
+  to.indices.resize(kept);
+  if (from.iso) {
+    std::copy(from.values.begin(), from.values.end(), to.values.begin());
+  }
+  to.values.resize(from.iso ? std::min(from.values.size(), kept) : kept);
 }
 
 }  // namespace
@@ -114,7 +162,8 @@ bool Candidates::take_finished(std::int64_t layer, std::int64_t round) {
   if (!record_.has(piece.items)) {
     return false;
   }
-  piece.removed_squares = unpack_piece(record_.read_whole(piece.items)).removed_squares;
+  std::span<const std::byte> bytes = record_.look_at(piece.items, room_);
+  piece.removed_squares = take_header(bytes).removed_squares;
   return true;
 }
 
@@ -123,29 +172,51 @@ void Candidates::append(std::int64_t layer, std::int64_t round, const KeyedRows&
   Piece& piece = mine_.at(to_size(pieces_.number(layer, round)));
   if (!piece.items.empty()) {
     piece.removed_squares = removed_squares;
-    record_.add(piece.items, pack_piece(keyed, removed_squares));
+    const CsrRows& rows = keyed.rows;
+    const bool iso = rows.iso && rows.nnz() > 0;
+    const std::vector<PieceHeader> header = {{rows.rows(), rows.nnz(), rows.first_row, rows.cols,
+                                              iso ? 1 : 0, std::ssize(keyed.keys),
+                                              removed_squares}};
+    const auto values = std::span(rows.values).first(to_size(iso ? 1 : rows.nnz()));
+    record_.add(piece.items, {bytes_of(header), bytes_of(rows.pointers), bytes_of(rows.indices),
+                              bytes_of(values), bytes_of(keyed.keys)});
   }
 }
 
-KeyedRows Candidates::fetch(const Piece& piece) const {
-  return piece.items.empty() ? KeyedRows() : unpack_piece(record_.read_whole(piece.items)).keyed;
+KeyedView Candidates::look_at(const Piece& piece) const {
+  return piece.items.empty() ? KeyedView() : view_of(record_.look_at(piece.items, room_));
 }
 
-KeyedRows Candidates::fetch(std::int64_t layer, std::int64_t round) const {
-  return fetch(mine_[to_size(pieces_.number(layer, round))]);
+void Candidates::visit(std::int64_t layer, std::int64_t round,
+                       const std::function<void(const KeyedView&)>& use) const {
+  use(look_at(mine_.at(to_size(pieces_.number(layer, round)))));
 }
 
-void Candidates::visit(std::int64_t layer, const std::function<void(const KeyedRows&)>& use) const {
+void Candidates::visit(std::int64_t layer, const std::function<void(const KeyedView&)>& use) const {
   for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-    use(fetch(mine_.at(to_size(pieces_.number(layer, round)))));
+    visit(layer, round, use);
   }
 }
 
-Candidates::Tally Candidates::tally(const KeyedRows& keyed, const LayerVerdict& verdict) {
+// Most weights are above the cut, hardly any at it.
+Candidates::Tally Candidates::tally(const KeyedView& found, const LayerVerdict& verdict) {
   Tally tally;
-  for (std::int64_t k = 0; k < keyed.rows.nnz(); ++k) {
-    const std::uint32_t key = keyed.key(k);
-    const float value = keyed.rows.value(k);
+  if (found.keys.empty() && !found.iso && !verdict.change) {
+    const kernels::CutTally counted = kernels::tally_cut(found.values, verdict.cut.key);
+    tally.above = counted.above;
+    tally.equal = counted.equal;
+    tally.below_squares = counted.below_squares;
+    if (counted.above > 0) {
+      tally.values = {counted.least_above, counted.most_above};
+    }
+    if (counted.equal == 0) {
+      return tally;
+    }
+  }
+  tally = {};
+  for (std::int64_t k = 0; k < found.nnz(); ++k) {
+    const std::uint32_t key = found.key(k);
+    const float value = found.value(k);
     if (key > verdict.cut.key) {
       ++tally.above;
       tally.values.add(verdict.change ? verdict.change(value) : value);
@@ -163,15 +234,17 @@ Candidates::Tally Candidates::tally(const KeyedRows& keyed, const LayerVerdict& 
   return tally;
 }
 
-void Candidates::Spread::add(float value) {
-  low = std::min(low, bits_of(value));
-  high = std::max(high, bits_of(value));
+void Candidates::Spread::add(float value) { add({bits_of(value), bits_of(value)}); }
+
+void Candidates::Spread::add(const Spread& other) {
+  low = std::min(low, other.low);
+  high = std::max(high, other.high);
 }
 
 // The values of a piece that stay, where just a part of its equals does.
 Candidates::Spread Candidates::spread_of(std::int64_t layer, const Piece& piece) const {
   Spread spread;
-  for (const float value : decide(layer, piece).values) {
+  for (const float value : decide(layer, piece, {}).values) {
     spread.add(value);
   }
   return spread;
@@ -183,7 +256,7 @@ std::vector<LayerOutcome> Candidates::settle(const Comm& comm, std::vector<Layer
   locally(comm, "counting candidates", [&] {
     expects(std::ssize(verdicts_) == pieces_.layers(), "each layer has a verdict");
     for_each_piece([&](std::int64_t layer, std::int64_t, std::size_t number) {
-      tallies[number] = tally(fetch(mine_[number]), verdicts_[to_size(layer)]);
+      tallies[number] = tally(look_at(mine_[number]), verdicts_[to_size(layer)]);
     });
   });
   std::vector<std::int64_t> equals;
@@ -207,8 +280,7 @@ std::vector<LayerOutcome> Candidates::settle(const Comm& comm, std::vector<Layer
       squares[id] += piece.removed_squares + found.below_squares;
       Spread spread = found.values;
       if (piece.equals == found.equal) {
-        spread.low = std::min(spread.low, found.equal_values.low);
-        spread.high = std::max(spread.high, found.equal_values.high);
+        spread.add(found.equal_values);
       } else {
         squares[id] += found.equal_squares * static_cast<double>(found.equal - piece.equals) /
                        static_cast<double>(found.equal);
@@ -233,23 +305,29 @@ std::vector<LayerOutcome> Candidates::settle(const Comm& comm, std::vector<Layer
   return outcomes;
 }
 
-kernels::CsrRows Candidates::decide(std::int64_t layer, const Piece& piece) const {
+CsrRows Candidates::decide(std::int64_t layer, const Piece& piece, CsrRows rows) const {
   const LayerVerdict& verdict = verdicts_[to_size(layer)];
-  KeyedRows keyed = fetch(piece);
-  if (keyed.keys.empty()) {
-    keyed.keys = kernels::magnitude_keys(keyed.rows);
+  const KeyedView found = look_at(piece);
+  const kernels::Cut cut{verdict.cut.key, piece.equals};
+  rows.first_row = found.first_row;
+  rows.cols = found.cols;
+  rows.iso = found.iso;
+  if (found.keys.empty() && !found.iso) {
+    const float* values = found.values.data();
+    copy_above(found, cut, rows,
+               [values](std::int64_t k) { return kernels::magnitude_key(values[k]); });
+  } else {
+    copy_above(found, cut, rows, [&](std::int64_t k) { return found.key(k); });
   }
-  kernels::keep_above(keyed.rows, keyed.keys, {verdict.cut.key, piece.equals});
   if (verdict.change) {
-    std::transform(keyed.rows.values.begin(), keyed.rows.values.end(), keyed.rows.values.begin(),
-                   verdict.change);
+    std::transform(rows.values.begin(), rows.values.end(), rows.values.begin(), verdict.change);
   }
-  return std::move(keyed.rows);
+  return rows;
 }
 
-kernels::CsrRows Candidates::read(std::int64_t layer, std::int64_t round,
-                                  const LayerOutcome& outcome) const {
-  kernels::CsrRows rows = decide(layer, mine_[to_size(pieces_.number(layer, round))]);
+CsrRows Candidates::read(std::int64_t layer, std::int64_t round, const LayerOutcome& outcome,
+                         CsrRows reuse) const {
+  CsrRows rows = decide(layer, mine_[to_size(pieces_.number(layer, round))], std::move(reuse));
   spell_values(rows, outcome.iso);
   return rows;
 }

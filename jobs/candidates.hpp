@@ -63,7 +63,9 @@ class Candidates {
 
   // Looks at what has been put in of a layer, not yet decided on.
   //   where    local
-  void visit(std::int64_t layer, const std::function<void(const KeyedRows&)>& use) const;
+  void visit(std::int64_t layer, const std::function<void(const KeyedView&)>& use) const;
+  void visit(std::int64_t layer, std::int64_t round,
+             const std::function<void(const KeyedView&)>& use) const;
 
   // Decides on everything, once.
   //   where    collective over `comm`; counts are all that is exchanged
@@ -72,9 +74,9 @@ class Candidates {
 
   // What stays of a piece, once all is settled; values spelled as `outcomes` say.
   //   where    local
-  kernels::CsrRows read(std::int64_t layer, std::int64_t round, const LayerOutcome& outcome) const;
-  // A piece as it was put in.
-  KeyedRows fetch(std::int64_t layer, std::int64_t round) const;
+  // `reuse` gives its memory.
+  kernels::CsrRows read(std::int64_t layer, std::int64_t round, const LayerOutcome& outcome,
+                        kernels::CsrRows reuse = {}) const;
 
  private:
   struct Piece {
@@ -84,8 +86,9 @@ class Candidates {
   };
   // Least and largest of some values, as bits.
   struct Spread {
-    std::int64_t low = INT64_C(1) << 32, high = -1;
+    std::int64_t low = INT64_C(1) << 32, high = -low;
     void add(float value);
+    void add(const Spread& other);
   };
   // What a piece holds above and at the cut.
   struct Tally {
@@ -94,10 +97,10 @@ class Candidates {
     double below_squares = 0, equal_squares = 0;
   };
 
-  KeyedRows fetch(const Piece& piece) const;
-  static Tally tally(const KeyedRows& keyed, const LayerVerdict& verdict);
+  KeyedView look_at(const Piece& piece) const;
+  static Tally tally(const KeyedView& found, const LayerVerdict& verdict);
   Spread spread_of(std::int64_t layer, const Piece& piece) const;
-  kernels::CsrRows decide(std::int64_t layer, const Piece& piece) const;
+  kernels::CsrRows decide(std::int64_t layer, const Piece& piece, kernels::CsrRows rows) const;
   template <typename Use>
   void for_each_piece(Use&& use) const {
     for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
@@ -113,6 +116,7 @@ class Candidates {
   std::vector<std::int64_t> passes_;  // by layer
   std::vector<Piece> mine_;           // by number
   std::vector<LayerVerdict> verdicts_;
+  mutable std::vector<std::byte> room_;  // of a piece that is read from the disk
 };
 
 }  // namespace espalier::jobs

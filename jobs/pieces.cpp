@@ -35,6 +35,15 @@ PieceMemory plan_pieces(std::int64_t memory_per_rank) {
   return memory;
 }
 
+PieceMemory plan_pieces_alone(std::int64_t memory_per_rank) {
+  PieceMemory memory = plan_pieces(memory_per_rank);
+  const std::int64_t left = memory_per_rank - kProgramBytes - memory.piece_entries * kEntryBytes;
+  // An eighth may be lost between pieces.
+  memory.kept_bytes = std::max(memory.kept_bytes, left - left / 8);
+  memory.group_bytes = 0;
+  return memory;
+}
+
 Pieces::Pieces(
     const io::Network& network, int ranks, const PieceMemory& memory,
     const std::function<std::int64_t(std::int64_t layer, std::int64_t row)>& entries_before,

@@ -25,6 +25,10 @@ inline constexpr std::int64_t kEntryBytes = 40;
 //   throws   Error(kDoesNotFit) if hardly anything would be left for them
 PieceMemory plan_pieces(std::int64_t memory_per_rank);
 
+// The same where neither groups nor samples need a share: finished pieces have it.
+//   where    pure
+PieceMemory plan_pieces_alone(std::int64_t memory_per_rank);
+
 // How a layer is cut.
 struct PieceCut {
   std::int64_t row_step = 1;  // pieces begin at multiples of it

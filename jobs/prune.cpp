@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <optional>
+#include <utility>
 
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
@@ -102,7 +103,8 @@ struct Pruned {
   io::Network network;
   std::vector<LayerOutcome> outcomes;  // against the layers of the input
   std::optional<double> threshold;
-  std::function<LayerPiece(std::int64_t layer, std::int64_t round)> read;  // local
+  // Local; the memory of `reuse` is used again where it can be.
+  std::function<LayerPiece(std::int64_t layer, std::int64_t round, kernels::CsrRows reuse)> read;
 };
 
 // What both ends of a run need; borrowed.
@@ -131,7 +133,7 @@ io::Network with_filters(const Run& run, const Pruned& made) {
       const auto number = static_cast<std::int64_t>(id);
       std::int64_t mine = 0;
       for (std::int64_t round = 0; round < run.pieces.rounds(number); ++round) {
-        mine += io::stored_values(layer.weight, made.read(number, round).rows);
+        mine += io::stored_values(layer.weight, made.read(number, round, {}).rows);
       }
       return mine;
     });
@@ -151,11 +153,12 @@ std::int64_t write_output(const Run& run, const Pruned& made) {
                            context.output_options());
   writer.copy_scalings(*run.pruning.input.reader);
   Progress progress("writing weights", pieces.count(), "pieces");
+  LayerPiece left;
   for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
     for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
-      const LayerPiece left = locally(world, "fetching what stays", [&] {
+      locally(world, "fetching what stays", [&] {
         run.units.check_time();
-        return made.read(layer, round);
+        left = made.read(layer, round, std::move(left.rows));
       });
       writer.write_layer(layer, left.rows, left.bias);
       progress.done(pieces.number(layer, round) + 1);
@@ -258,9 +261,9 @@ Pruned take_weights(const Run& run, Candidates& candidates, std::int64_t group_b
   }
   made.network = describe_output(pruning, made.outcomes);
   made.threshold = threshold_of(pruning, verdicts);
-  made.read = [&, outcomes = made.outcomes](std::int64_t layer, std::int64_t round) {
+  made.read = [&, outcomes = made.outcomes](std::int64_t layer, std::int64_t round, CsrRows reuse) {
     const Range rows = pieces.rows(layer, round, context.world.rank());
-    return LayerPiece{candidates.read(layer, round, outcomes[to_size(layer)]),
+    return LayerPiece{candidates.read(layer, round, outcomes[to_size(layer)], std::move(reuse)),
                       pruning.input.reader->read_bias(layer, rows)};
   };
   return made;
@@ -272,7 +275,7 @@ Pruned calibrate(CalibratedPruning& calibrated) {
   Pruned made;
   made.network = calibrated.network();
   made.outcomes = calibrated.outcomes();
-  made.read = [&calibrated](std::int64_t layer, std::int64_t round) {
+  made.read = [&calibrated](std::int64_t layer, std::int64_t round, const CsrRows&) {
     return calibrated.read(layer, round);
   };
   return made;
@@ -296,7 +299,9 @@ Pruned take_dead_neurons(Context& context, const Pruning& pruning, DeadNeurons& 
                     " neurons stay"));
     }
   }
-  made.read = [&dead](std::int64_t layer, std::int64_t round) { return dead.read(layer, round); };
+  made.read = [&dead](std::int64_t layer, std::int64_t round, const CsrRows&) {
+    return dead.read(layer, round);
+  };
   return made;
 }
 
@@ -329,8 +334,12 @@ ExitStatus run_prune(Context& context) {
     check_chain(pruning);
     pruning.targets = prune_targets(pruning.settings, pruning.network());
     check_stats(pruning);
-    memory = plan_pieces(memory_bytes -
-                         CalibratedPruning::plan_bytes(pruning, world.ranks(), memory_bytes));
+    const PruneSettings& settings = pruning.settings;
+    const bool alone = settings.method != PruneMethod::kGroup && !settings.calibrated() &&
+                       !settings.update && settings.method != PruneMethod::kBias;
+    memory = alone ? plan_pieces_alone(memory_bytes)
+                   : plan_pieces(memory_bytes - CalibratedPruning::plan_bytes(
+                                                    pruning, world.ranks(), memory_bytes));
     return deal_pieces(world, pruning, memory);
   });
   OutputPlan plan = plan_output(world, context.options, pruning);
@@ -358,7 +367,7 @@ ExitStatus run_prune(Context& context) {
     return finish(run, masked);
   }
   const auto mask = [&masked](std::int64_t layer, std::int64_t round) {
-    return masked.read(layer, round).rows;
+    return masked.read(layer, round, {}).rows;
   };
   CalibratedPruning calibrated(context, pruning, pieces, units, mask);
   return finish(run, calibrate(calibrated));

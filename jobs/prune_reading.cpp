@@ -29,27 +29,26 @@ double squares_of(const kernels::CsrRows& rows) {
   return squares;
 }
 
-void count_upper(const KeyedRows& keyed, std::span<std::int64_t> counts) {
-  const kernels::CsrRows& rows = keyed.rows;
-  if (!keyed.keys.empty()) {
-    kernels::count_upper(std::span<const std::uint32_t>(keyed.keys), counts);
-  } else if (rows.iso) {
-    for (const float value : rows.values) {
-      counts[kernels::magnitude_key(value) >> 16U] += rows.nnz();
+void count_upper(const KeyedView& found, std::span<std::int64_t> counts) {
+  if (!found.keys.empty()) {
+    kernels::count_upper(found.keys, counts);
+  } else if (found.iso) {
+    for (const float value : found.values) {
+      counts[kernels::magnitude_key(value) >> 16U] += found.nnz();
     }
   } else {
-    kernels::count_upper(std::span<const float>(rows.values), counts);
+    kernels::count_upper(found.values, counts);
   }
 }
 
 // Counts the lower digit of the keys whose upper digit is `upper`.
-void count_lower(const KeyedRows& keyed, std::uint32_t upper, std::span<std::int64_t> lower) {
-  if (!keyed.keys.empty()) {
-    kernels::count_lower(keyed.keys, upper, lower);
+void count_lower(const KeyedView& found, std::uint32_t upper, std::span<std::int64_t> lower) {
+  if (!found.keys.empty()) {
+    kernels::count_lower(found.keys, upper, lower);
     return;
   }
-  const std::int64_t times = keyed.rows.iso ? keyed.rows.nnz() : 1;
-  for (const float value : keyed.rows.values) {
+  const std::int64_t times = found.iso ? found.nnz() : 1;
+  for (const float value : found.values) {
     // Few are there, and the counts are more than the first-level cache holds.
     const std::uint32_t key = kernels::magnitude_key(value);
     if (key >> 16U == upper) {
@@ -58,9 +57,9 @@ void count_lower(const KeyedRows& keyed, std::uint32_t upper, std::span<std::int
   }
 }
 
-void add_magnitudes(const kernels::CsrRows& rows, kernels::LampTally& tally) {
-  for (const float value : rows.values) {
-    tally.add(kernels::magnitude_key(value), rows.iso ? rows.nnz() : 1);
+void add_magnitudes(const KeyedView& found, kernels::LampTally& tally) {
+  for (const float value : found.values) {
+    tally.add(kernels::magnitude_key(value), found.iso ? found.nnz() : 1);
   }
 }
 
@@ -138,7 +137,7 @@ void PruneReading::select(std::int64_t number, const PruneGroup& group) {
     std::fill(counts.begin(), counts.end(), 0);
     for (const std::int64_t layer : group.layers) {
       collect(layer, narrowing.settled() ? narrowing.cut().key : narrowing.upper() << 16U,
-              [&](const KeyedRows& found) { count_lower(found, narrowing.upper(), counts); });
+              [&](const KeyedView& found) { count_lower(found, narrowing.upper(), counts); });
     }
     if (!narrowing.settled()) {
       sum(counts);
@@ -175,7 +174,7 @@ bool PruneReading::select_at_once(const PruneGroup& group, kernels::RadixSelect&
   for (bool enough = false; !enough;) {
     std::fill(counts.begin(), counts.end(), 0);
     for (const std::int64_t layer : group.layers) {
-      collect(layer, least, [&](const KeyedRows& found) { count_upper(found, counts); });
+      collect(layer, least, [&](const KeyedView& found) { count_upper(found, counts); });
     }
     sum(counts);
     enough = least == 0 || std::accumulate(counts.begin(), counts.end(), INT64_C(0)) > keep;
@@ -190,7 +189,7 @@ bool PruneReading::select_at_once(const PruneGroup& group, kernels::RadixSelect&
     locally(context_.world, "comparing weights", [&] {
       for (const std::int64_t layer : group.layers) {
         candidates_.visit(
-            layer, [&](const KeyedRows& found) { count_lower(found, narrowing.upper(), counts); });
+            layer, [&](const KeyedView& found) { count_lower(found, narrowing.upper(), counts); });
       }
     });
     sum(counts);
@@ -257,20 +256,20 @@ void PruneReading::select_lamp(const PruneGroup& group) {
       count_piece(group.layers[at], round, tally.sums(), [&](Range rows) {
         source_.collect(group.layers[at], rows, 0, found_);
         std::fill(mine.sums().begin(), mine.sums().end(), 0);
-        add_magnitudes(found_.rows, mine);
+        add_magnitudes(found_, mine);
         return mine.sums();
       });
     });
   });
   narrow([&](std::size_t at, kernels::LampTally& tally) {
     collect(group.layers[at], narrowing.least(at),
-            [&](const KeyedRows& found) { add_magnitudes(found.rows, tally); });
+            [&](const KeyedView& found) { add_magnitudes(found, tally); });
   });
   while (!narrowing.settled()) {
     narrow([&](std::size_t at, kernels::LampTally& tally) {
       locally(world, "comparing weights", [&] {
         candidates_.visit(group.layers[at],
-                          [&](const KeyedRows& found) { add_magnitudes(found.rows, tally); });
+                          [&](const KeyedView& found) { add_magnitudes(found, tally); });
       });
     });
   }
@@ -375,16 +374,16 @@ void PruneReading::sum(std::span<std::int64_t> counts) const {
 
 // Sets aside the weights of a layer whose key is at least `least`.
 void PruneReading::collect(std::int64_t layer, std::uint32_t least,
-                           const std::function<void(const KeyedRows&)>& note) {
+                           const std::function<void(const KeyedView&)>& note) {
   for_each_round(candidates_.pass(layer), layer, "selecting weights",
                  [&](std::int64_t round) { collect_piece(layer, round, least, note); });
 }
 
 void PruneReading::collect_piece(std::int64_t layer, std::int64_t round, std::uint32_t least,
-                                 const std::function<void(const KeyedRows&)>& note) {
+                                 const std::function<void(const KeyedView&)>& note) {
   if (candidates_.take_finished(layer, round)) {
     if (note) {
-      note(candidates_.fetch(layer, round));
+      candidates_.visit(layer, round, note);
     }
     return;
   }

@@ -57,9 +57,9 @@ class PruneReading {
   void sum(std::span<std::int64_t> counts) const;
   // `note` looks at what is set aside of each piece.
   void collect(std::int64_t layer, std::uint32_t least,
-               const std::function<void(const KeyedRows&)>& note = {});
+               const std::function<void(const KeyedView&)>& note = {});
   void collect_piece(std::int64_t layer, std::int64_t round, std::uint32_t least,
-                     const std::function<void(const KeyedRows&)>& note);
+                     const std::function<void(const KeyedView&)>& note);
   Range items(PrunePass pass, std::int64_t layer, std::int64_t round) const;
   template <typename Work>
   void for_each_round(std::int64_t pass, std::int64_t layer, const char* doing, Work&& work);

@@ -24,6 +24,32 @@ struct KeyedRows {
   }
 };
 
+// The same where it lies; borrowed.
+struct KeyedView {
+  KeyedView() = default;
+  KeyedView(const KeyedRows& of)  // NOLINT: a view is what functions take
+      : first_row(of.rows.first_row),
+        cols(of.rows.cols),
+        iso(of.rows.iso),
+        pointers(of.rows.pointers),
+        indices(of.rows.indices),
+        values(of.rows.values),
+        keys(of.keys) {}
+
+  std::int64_t first_row = 0, cols = 0;
+  bool iso = false;
+  std::span<const std::int64_t> pointers;
+  std::span<const std::uint32_t> indices;
+  std::span<const float> values;
+  std::span<const std::uint32_t> keys;
+
+  std::int64_t nnz() const noexcept { return pointers.empty() ? 0 : pointers.back(); }
+  float value(std::int64_t k) const { return values[static_cast<std::size_t>(iso ? 0 : k)]; }
+  std::uint32_t key(std::int64_t k) const {
+    return keys.empty() ? kernels::magnitude_key(value(k)) : keys[static_cast<std::size_t>(k)];
+  }
+};
+
 // The keys of rows of a layer without stored zeros, where they are not the magnitudes.
 using KeyRule =
     std::function<std::vector<std::uint32_t>(std::int64_t layer, const kernels::CsrRows& rows)>;

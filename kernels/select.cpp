@@ -123,6 +123,45 @@ void count_lower(std::span<const std::uint32_t> keys, std::uint32_t upper,
   }
 }
 
+CutTally tally_cut(std::span<const float> weights, std::uint32_t key) {
+  CutTally tally;
+  tally.least_above = std::numeric_limits<std::int32_t>::max();
+  tally.most_above = std::numeric_limits<std::int32_t>::min();
+  const auto limit = static_cast<std::int32_t>(key >> 1U);
+  for (std::size_t begin = 0; begin < weights.size(); begin += kRun) {
+    const auto run = weights.subspan(begin, std::min(kRun, weights.size() - begin));
+    std::int32_t above = 0, equal = 0;
+    std::int32_t least = tally.least_above, most = tally.most_above;
+    std::array<float, kRun> below;
+    for (std::size_t i = 0; i < run.size(); ++i) {
+      const auto bits = std::bit_cast<std::int32_t>(run[i]);
+      const std::int32_t magnitude = bits & 0x7FFFFFFF;
+      const bool is_above = magnitude > limit;
+      above += is_above ? 1 : 0;
+      equal += magnitude == limit ? 1 : 0;
+      least = std::min(least, is_above ? bits : std::numeric_limits<std::int32_t>::max());
+      most = std::max(most, is_above ? bits : std::numeric_limits<std::int32_t>::min());
+      below[i] = magnitude < limit ? run[i] * run[i] : 0.0F;
+    }
+    std::array<double, 4> sums{};
+    std::size_t i = 0;
+    for (; i + 4 <= run.size(); i += 4) {
+      for (std::size_t lane = 0; lane < 4; ++lane) {
+        sums[lane] += static_cast<double>(below[i + lane]);
+      }
+    }
+    for (; i < run.size(); ++i) {
+      sums[0] += static_cast<double>(below[i]);
+    }
+    tally.above += above;
+    tally.equal += equal;
+    tally.least_above = least;
+    tally.most_above = most;
+    tally.below_squares += (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  }
+  return tally;
+}
+
 // The digit that holds the last kept key; keep_ becomes what is to be kept of it.
 std::uint32_t RadixSelect::narrow(std::span<const std::int64_t> counts) {
   std::size_t digit = counts.size();

@@ -71,6 +71,18 @@ class RadixSelect {
   Cut cut_;
 };
 
+// Which weights lie above, at and below a cut.
+struct CutTally {
+  std::int64_t above = 0, equal = 0;
+  // Bits of the weights above, as signed integers; meaningless if there are none.
+  std::int32_t least_above = 0, most_above = 0;
+  double below_squares = 0;  // sum of squares of those below
+};
+// Tallies weights by their magnitude keys.
+//   where    local, pure
+//   exact    but for below_squares, which is summed in blocks and meant for people
+CutTally tally_cut(std::span<const float> weights, std::uint32_t key);
+
 // Entries of dense or sparse rows that are at least as large as a limit.
 struct Collected {
   std::int64_t count = 0;

@@ -5,6 +5,7 @@
 
 #include "framework/random.hpp"
 #include "io/side_file.hpp"
+#include "io/slabs.hpp"
 #include "tests/io/made_files.hpp"
 
 BOOST_AUTO_TEST_SUITE(io_side_file)
@@ -69,6 +70,48 @@ BOOST_AUTO_TEST_CASE(reading_beyond_the_end_is_our_bug) {
   file.append(bytes("abc"));
   std::string out(2, '\0');
   BOOST_CHECK_THROW(file.read(2, std::as_writable_bytes(std::span(out))), BugError);
+}
+
+// Pieces of several parts stay where they are put, and come in order with what aligns them.
+BOOST_AUTO_TEST_CASE(slabs_give_back_what_was_put_in) {
+  for (const std::int64_t slab_bytes : {8, 100, 4096}) {
+    io::Slabs slabs(slab_bytes);
+    RandomStream random(7, 0, 0);
+    std::string all;
+    struct Put {
+      std::int64_t position;
+      std::string text;
+      const std::byte* where;
+    };
+    std::vector<Put> puts;
+    for (int i = 0; i < 200; ++i) {
+      std::string first(random.next_below(150), 'a'), second(random.next_below(9), '\0');
+      for (char& c : second) {
+        c = static_cast<char>(random.next_below(256));
+      }
+      const std::int64_t position = slabs.append({bytes(first), bytes(second)});
+      BOOST_CHECK_EQUAL(position, all.size());
+      const auto found = slabs.at(position, std::ssize(first) + std::ssize(second));
+      puts.push_back({position, first + second, found.data()});
+      all += first + second;
+      all.resize((all.size() + 7) / 8 * 8, '\0');
+    }
+    BOOST_CHECK_EQUAL(slabs.bytes(), all.size());
+    for (const Put& put : puts) {
+      const auto found = slabs.at(put.position, std::ssize(put.text));
+      BOOST_CHECK(std::equal(found.begin(), found.end(), bytes(put.text).begin()));
+      BOOST_CHECK(put.text.empty() || found.data() == put.where);
+      BOOST_CHECK_EQUAL(reinterpret_cast<std::uintptr_t>(put.where) % 8, 0);
+    }
+    std::string whole;
+    slabs.for_each([&](std::int64_t position, std::span<const std::byte> part) {
+      BOOST_CHECK_EQUAL(position, whole.size());
+      whole.append(reinterpret_cast<const char*>(part.data()), part.size());
+    });
+    BOOST_CHECK(whole == all);
+    slabs.clear();
+    BOOST_CHECK_EQUAL(slabs.append({bytes("x")}), 0);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

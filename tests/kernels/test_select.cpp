@@ -163,6 +163,37 @@ BOOST_AUTO_TEST_CASE(collect_equals_a_plain_loop_on_every_target) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(tallies_at_a_cut_are_those_of_plain_counting) {
+  testing::Random random(31);
+  for (int kind = 0; kind < kKinds; ++kind) {
+    for (const std::int64_t count : {0, 1, 7, 512, 1500}) {
+      const auto weights = weights_of_kind(random, kind, count);
+      std::vector<std::uint32_t> cuts = {0, 2, magnitude_key(0.5F), 0xFFFFFFFFU};
+      if (count > 0) cuts.push_back(magnitude_key(weights[static_cast<std::size_t>(count / 2)]));
+      for (const std::uint32_t cut : cuts) {
+        CutTally plain;
+        std::vector<std::int32_t> above;
+        for (const float weight : weights) {
+          const std::uint32_t key = magnitude_key(weight);
+          if (key > cut) above.push_back(std::bit_cast<std::int32_t>(weight));
+          plain.equal += key == cut ? 1 : 0;
+          const auto value = static_cast<double>(weight);
+          plain.below_squares += key < cut ? value * value : 0;
+        }
+        const CutTally found = tally_cut(weights, cut);
+        BOOST_CHECK_EQUAL(found.above, above.size());
+        BOOST_CHECK_EQUAL(found.equal, plain.equal);
+        if (!above.empty()) {
+          BOOST_CHECK_EQUAL(found.least_above, *std::min_element(above.begin(), above.end()));
+          BOOST_CHECK_EQUAL(found.most_above, *std::max_element(above.begin(), above.end()));
+        }
+        BOOST_CHECK_LE(std::abs(found.below_squares - plain.below_squares),
+                       1e-6 * plain.below_squares + 1e-40);
+      }
+    }
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace espalier::kernels
