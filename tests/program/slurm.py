@@ -12,7 +12,7 @@ import threading
 import time
 
 from resumable import INFER, saved, slow_inputs
-from support import ESPALIER, ProgramTest, clean_environment, content
+from support import ESPALIER, USUAL_START, ProgramTest, clean_environment, content
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 MINI = os.path.join(ROOT, "cluster", "mini-slurm.sh")
@@ -41,7 +41,8 @@ class Slurm:
         self.temporary = f"{self.folder}/tmp"
         os.mkdir(self.temporary)
         os.chmod(self.temporary, 0o1777)
-        self.environment = {"MINI_SLURM_DIR": f"{self.folder}/d", "TMPDIR": self.temporary,
+        self.environment = {**USUAL_START, "MINI_SLURM_DIR": f"{self.folder}/d",
+                            "TMPDIR": self.temporary,
                             "MINI_SLURM_PORT": str(random.randrange(10000, 31000, 1000))}
         # Held while a command talks to the controller, and while there is none.
         self.controller = threading.Lock()

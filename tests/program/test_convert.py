@@ -168,12 +168,15 @@ class ConvertTest(ProgramTest):
                     self.assertEqual(content(f"{form}{ranks}.h5"), content(f"{form}1.h5"))
                 path = form + "1.h5"
                 self.check_weights(path)
-                self.assertIn("sound", self.espalier("verify", path, ranks=3).out)
-                self.convert("csr", path, form + "-back.h5", ranks=2)
-                self.assertEqual(snapshot(form + "-back.h5"), snapshot("direct.h5"))
+                for ranks in self.one_of(1, 3):
+                    self.assertIn("sound", self.espalier("verify", path, ranks=ranks).out)
+                for ranks in self.one_of(1, 2):
+                    self.convert("csr", path, "back.h5", "--force", ranks=ranks)
+                    self.assertEqual(snapshot("back.h5"), snapshot("direct.h5"))
                 # Between two others, neither of them by rows.
-                self.convert("csc", path, form + "-csc.h5", *LITTLE, ranks=3)
-                self.check_weights(form + "-csc.h5")
+                for ranks in self.one_of(1, 2, 3):
+                    self.convert("csc", path, form + "-csc.h5", *LITTLE, "--force", ranks=ranks)
+                    self.check_weights(form + "-csc.h5")
         self.assertEqual(snapshot("vector-csc.h5"), snapshot("csc1.h5"))
 
     def test_values_and_compression(self):
@@ -184,8 +187,9 @@ class ConvertTest(ProgramTest):
                 with h5py.File("full.h5", "r") as file:
                     self.assertNotIn("iso", str(dict(file["layers/000001/weight"].attrs)))
                 self.convert(form, self.net, "plain.h5", "--force")
-                self.convert(form, self.net, "packed.h5", "--compress", "--force", ranks=2)
-                self.assertEqual(snapshot("packed.h5"), snapshot("plain.h5"))
+                for ranks in self.one_of(1, 2):
+                    self.convert(form, self.net, "packed.h5", "--compress", "--force", ranks=ranks)
+                    self.assertEqual(snapshot("packed.h5"), snapshot("plain.h5"))
                 self.espalier("verify", "packed.h5")
                 with h5py.File("packed.h5", "r") as file:
                     name = "pairs" if form == "list" else "values"
@@ -215,12 +219,14 @@ class ConvertTest(ProgramTest):
         for form in FORMS:
             with self.subTest(form=form):
                 self.convert(form, self.net, "form.h5", "--force")
-                self.espalier("infer", "form.h5", "batch.h5", "-o", "f.h5", "--output", "full",
-                              "--grid", "3x1", "--force", ranks=3)
-                self.assertEqual(snapshot("f.h5"), expected)
-                self.espalier("prune", "form.h5", "--method", "magnitude", "--sparsity", 0.97,
-                              "-o", "q.h5", "--force", *LITTLE, ranks=2)
-                self.assertEqual(snapshot("q.h5"), pruned)
+                for ranks in self.one_of(1, 3):
+                    self.espalier("infer", "form.h5", "batch.h5", "-o", "f.h5", "--output", "full",
+                                  "--grid", f"{ranks}x1", "--force", ranks=ranks)
+                    self.assertEqual(snapshot("f.h5"), expected)
+                for ranks in self.one_of(1, 2):
+                    self.espalier("prune", "form.h5", "--method", "magnitude", "--sparsity", 0.97,
+                                  "-o", "q.h5", "--force", *LITTLE, ranks=ranks)
+                    self.assertEqual(snapshot("q.h5"), pruned)
         compared = json.loads(self.espalier("compare", "form.h5", self.net, "batch.h5",
                                             "--json").out)
         self.assertEqual(compared["deviation_max"], 0)
@@ -236,8 +242,9 @@ class ConvertTest(ProgramTest):
                 "version": "0.1", "format": "DMAT", "shape": list(weight.shape),
                 "number_of_stored_values": weight.size, "data_types": {"values": "float32"}}})
         for form in FORMS:
-            self.convert(form, self.net, "form.h5", "--force", ranks=2)
-            self.check_weights("form.h5")
+            for ranks in self.one_of(1, 3, 2):
+                self.convert(form, self.net, "form.h5", "--force", ranks=ranks)
+                self.check_weights("form.h5")
 
     def test_one_weight(self):
         weight = random_matrix(7, 2000, 3000, 0.1)
@@ -332,7 +339,6 @@ class HostileTest(ProgramTest):
     def setUp(self):
         super().setUp()
         write_network("net.h5", [random_matrix(8, 40, 50, 0.2)])
-        self.number = 0
 
     def damaged(self, form, words, change):
         good = form + ".h5"
@@ -344,14 +350,13 @@ class HostileTest(ProgramTest):
             del file["espalier"], file.attrs["digest"]
             change(file["layers/000000/weight"])
         # Ranks take turns: reading by rows and by all, by one rank and by several.
-        self.number += 1
-        one, other = (1, 3) if self.number % 2 else (3, 1)
-        line = self.espalier("verify", "bad.h5", ranks=one, status=65).complaint()
-        for word in ["bad.h5", "/layers/000000/weight", *words]:
-            self.assertIn(word, line)
-        self.espalier("convert", "bad.h5", "--to", "csc" if form != "csc" else "csr", "-o", "o.h5",
-                      ranks=other, status=65)
-        self.assertFalse(os.path.exists("o.h5"))
+        for one, other in self.one_of((1, 1), (1, 3), (3, 1)):
+            line = self.espalier("verify", "bad.h5", ranks=one, status=65).complaint()
+            for word in ["bad.h5", "/layers/000000/weight", *words]:
+                self.assertIn(word, line)
+            self.espalier("convert", "bad.h5", "--to", "csc" if form != "csc" else "csr", "-o",
+                          "o.h5", ranks=other, status=65)
+            self.assertFalse(os.path.exists("o.h5"))
 
     @staticmethod
     def put(name, place, value):

@@ -63,7 +63,7 @@ class MatricesTest(RandomTest):
         for type in ("<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "|i1", "|u1", "<i2", ">i2", "<i4",
                      ">u4", "<i8", ">u8", "|b1"):
             array = numpy.abs(self.array(13, 29)).astype(type)
-            for order in "CF":
+            for order in self.one_of("C", "F"):
                 numpy.save("w.npy", numpy.asarray(array, order=order))
                 (found, info, attributes, bias), = self.imported("--from", "npy", "--model", "w.npy")
                 numpy.testing.assert_array_equal(found, array.astype("f4"), (type, order))
@@ -106,7 +106,7 @@ class MatricesTest(RandomTest):
                 unsorted.data[piece] = unsorted.data[piece][::-1].copy()
             forms.append(unsorted)
             for form in forms:
-                for packed in (True, False):
+                for packed in self.one_of(True, False):
                     scipy.sparse.save_npz("m.npz", form, compressed=packed)
                     (found, info, _, _), = self.imported("--from", "npz", "--model", "m.npz")
                     numpy.testing.assert_array_equal(found, form.toarray(), form.format)

@@ -13,7 +13,7 @@ import time
 
 from resumable import INFER, gone, saved, slow_inputs
 from slurm import ROOT
-from support import ESPALIER, ProgramTest, clean_environment, content, main
+from support import ESPALIER, USUAL_START, ProgramTest, clean_environment, content, main
 
 HOSTS = os.path.join(ROOT, "cluster", "test-hosts.sh")
 
@@ -38,7 +38,7 @@ class PartitionTest(ProgramTest):
         self.place = tempfile.mkdtemp(prefix="hosts-", dir="/tmp")
         self.addCleanup(shutil.rmtree, self.place)
         self.environment = clean_environment({
-            "TEST_HOSTS_DIR": f"{self.place}/d", "TMPDIR": self.place,
+            **USUAL_START, "TEST_HOSTS_DIR": f"{self.place}/d", "TMPDIR": self.place,
             "OMPI_MCA_orte_tmpdir_base": self.place,
             "TEST_HOSTS_PREFIX": f"e{random.randrange(100000)}x"})
         self.addCleanup(self.hosts, "down")

@@ -19,7 +19,7 @@ class MagnitudeTest(PruneTest):
             positions = sum(weights.size for weights in layers)
             for form in ("CSR", "COO", "DMAT"):
                 write_network("net.h5", layers, form)
-                for sparsity in (0, 0.3, 0.9, 1):
+                for sparsity in self.one_of(0, 0.3, 0.9, 1):
                     found = self.prune("net.h5", "--method", "magnitude", "--sparsity", sparsity)
                     expected = keep_largest(layers, kept_of(positions, sparsity))
                     self.assert_same(found, expected, f"{kind} {form} {sparsity}")
@@ -109,7 +109,7 @@ class MagnitudeTest(PruneTest):
                        [np.zeros((1, 1), np.float32), np.full((5, 1), -2, np.float32)]):
             for form in ("CSR", "DMAT"):
                 write_network("net.h5", layers, form)
-                for sparsity in (0, 0.5, 1):
+                for sparsity in self.one_of(0, 1, 0.5):
                     positions = sum(w.size for w in layers)
                     found = self.prune("net.h5", "--method", "magnitude", "--sparsity", sparsity,
                                        ranks=2)
@@ -231,7 +231,7 @@ class OtherMethodsTest(PruneTest):
             layers = [np.round(weights * 3) for weights in layers]
             write_network("net.h5", layers, "DMAT" if kind == "ties" else "CSR")
             for unit in ("row", "column", "block:4x3", "block:1x100"):
-                for norm in ("1", "2", "inf"):
+                for norm in self.one_of("1", "2", "inf"):
                     sizes = [self.group_sizes(weights, unit, norm) for weights in layers]
                     count = sum(total.size for total, _ in sizes)
                     kept = keep_largest([t.ravel() for t, _ in sizes], kept_of(count, 0.6))
@@ -240,6 +240,7 @@ class OtherMethodsTest(PruneTest):
                     found = self.prune("net.h5", "--method", "group", "--unit", unit,
                                        "--norm", norm, "--sparsity", 0.6)
                     self.assert_same(found, expected, f"{kind} {unit} {norm}")
+            sizes = [self.group_sizes(weights, "block:1x100", "inf") for weights in layers]
             limit = float(sizes[0][0][0])
             found = self.prune("net.h5", "--method", "group", "--unit", "block:1x100", "--norm",
                                "inf", "--threshold", limit, ranks=2)
@@ -449,8 +450,9 @@ class BehaviourTest(PruneTest):
                 layers = network_of_kind("plain")
                 layers[0][7, 5] = value
                 write_network("net.h5", layers, form)
-                for method in (["magnitude", "--sparsity", 0.5], ["threshold", "--threshold", 1]):
-                    for ranks in (1, 3):
+                for method in self.one_of(("threshold", "--threshold", 1),
+                                          ("magnitude", "--sparsity", 0.5)):
+                    for ranks in self.one_of(1, 3):
                         line = self.espalier("prune", "net.h5", "--method", *method, "-o",
                                              "out.h5", status=65, ranks=ranks).complaint()
                         self.assertIn("row 7, column 5", line)

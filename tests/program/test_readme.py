@@ -10,7 +10,8 @@ import h5py
 import numpy
 
 import safetensors_format as st
-from support import ESPALIER, ProgramTest, main, ring_layer, write_lines, write_triples
+from support import (ESPALIER, USUAL_START, ProgramTest, main, ring_layer, write_lines,
+                     write_triples)
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
@@ -57,7 +58,8 @@ class ReadmeTest(ProgramTest):
         self.assertGreater(len(commands), 15)
         path = f"{os.path.dirname(os.path.realpath(ESPALIER))}:{os.environ['PATH']}"
         for command in commands:
-            run = self.run_command(["bash", "-c", command], env={"PATH": path}, limit=120)
+            run = self.run_command(["bash", "-c", command], env={**USUAL_START, "PATH": path},
+                                   limit=120)
             self.assertEqual(run.status, 0, f"{command}\n{run.out}\n{run.err}")
         with open("categories.tsv", encoding="ascii") as file, \
                 open("truth.tsv", encoding="ascii") as truth:
