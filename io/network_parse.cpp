@@ -60,13 +60,13 @@ class LayerParser {
   Layer parse() const {
     Layer layer;
     layer.name = text_attribute("name", text("layer-", id_));
-    layer.kind = parse_kind(catalog_, id_);
+    layer.kind = parse_kind(attributes_of(catalog_, id_));
     layer.weight = parse_weight(layer);
     layer.bias = parse_bias(layer.weight.rows);
     require(layer.has_weights() || layer.bias == BiasKind::kNone, "a layer of kind ",
             to_string(layer.kind), " has no bias");
     if (layer.kind != LayerKind::kConnections) {
-      layer.window = parse_window(catalog_, id_, layer.kind, layer.weight);
+      layer.window = parse_window(attributes_of(catalog_, id_), layer.kind, layer.weight);
     }
     layer.epilogue = parse_epilogue();
     layer.inputs = parse_inputs();

@@ -31,8 +31,8 @@ constexpr double kMaxConnections = 0x1p48;  // far beyond memory; their bytes fi
 
 class WindowParser {
  public:
-  WindowParser(const Catalog& catalog, std::int64_t layer, LayerKind kind, const MatrixInfo& weight)
-      : catalog_(catalog), layer_(layer), kind_(kind), weight_(weight) {}
+  WindowParser(const LayerAttributes& attributes, LayerKind kind, const MatrixInfo& weight)
+      : attributes_(attributes), kind_(kind), weight_(weight) {}
 
   Window parse() const {
     Window window;
@@ -68,7 +68,7 @@ class WindowParser {
   template <typename... Parts>
   void require(bool condition, const Parts&... parts) const {
     if (!condition) {
-      throw Error(ExitStatus::kBadData, text(catalog_.file, ": layer ", layer_, ": ", parts...));
+      throw Error(ExitStatus::kBadData, text(attributes_.place, ": ", parts...));
     }
   }
 
@@ -76,7 +76,7 @@ class WindowParser {
   std::vector<std::int64_t> numbers(const char* name, std::size_t count,
                                     const std::vector<std::int64_t>& otherwise, std::int64_t least,
                                     std::int64_t most) const {
-    const json* found = catalog_.find_attribute(group_of_layer(layer_), name);
+    const json* found = attributes_.find(name);
     if (found == nullptr) {
       require(!otherwise.empty(), "has no attribute '", name, "'; a layer of kind ",
               to_string(kind_), " has it");
@@ -154,8 +154,7 @@ class WindowParser {
         kind_ == LayerKind::kAveragePool && numbers("count_padding", 1, {0}, 0, 1)[0] == 1;
   }
 
-  const Catalog& catalog_;
-  std::int64_t layer_;
+  const LayerAttributes& attributes_;
   LayerKind kind_;
   const MatrixInfo& weight_;
 };
@@ -171,8 +170,15 @@ std::string to_string(LayerKind kind) {
   throw BugError("every kind has a name");
 }
 
-LayerKind parse_kind(const Catalog& catalog, std::int64_t layer) {
-  const json* found = catalog.find_attribute(group_of_layer(layer), "kind");
+LayerAttributes attributes_of(const Catalog& catalog, std::int64_t layer) {
+  return {text(catalog.file, ": layer ", layer),
+          [&catalog, group = group_of_layer(layer)](const char* name) {
+            return catalog.find_attribute(group, name);
+          }};
+}
+
+LayerKind parse_kind(const LayerAttributes& attributes) {
+  const json* found = attributes.find("kind");
   if (found == nullptr) {
     return LayerKind::kConnections;
   }
@@ -185,14 +191,13 @@ LayerKind parse_kind(const Catalog& catalog, std::int64_t layer) {
   }
   throw Error(
       ExitStatus::kBadData,
-      text(catalog.file, ": layer ", layer, ": attribute 'kind' is ",
+      text(attributes.place, ": attribute 'kind' is ",
            found->is_string() ? io::in_quotes(found->get<std::string>()) : std::string("no text"),
            "; known are ", names));
 }
 
-Window parse_window(const Catalog& catalog, std::int64_t layer, LayerKind kind,
-                    const MatrixInfo& weight) {
-  return WindowParser(catalog, layer, kind, weight).parse();
+Window parse_window(const LayerAttributes& attributes, LayerKind kind, const MatrixInfo& weight) {
+  return WindowParser(attributes, kind, weight).parse();
 }
 
 void add_window_attributes(StagedFile& file, const std::string& group, const Layer& layer) {

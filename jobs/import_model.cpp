@@ -28,7 +28,7 @@ std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count)
 
 // Where a layer of the network comes from.
 struct Origin {
-  std::int64_t weight = 0;  // layer of the ModelReader
+  std::int64_t weight = -1;  // layer of the ModelReader; -1: it has no weights
   std::optional<io::TensorPlace> bias;
 };
 
@@ -103,21 +103,20 @@ io::TensorPlace check_bias(const io::Model& model, io::TensorPlace place, std::i
   return place;
 }
 
-// A layer as a layers file tells it, or as names alone do.
-void add_layer(const io::ModelReader& reader, const Weights& weights,
-               const std::map<std::string, io::TensorPlace>& places, const StatedLayer& stated,
-               Imported& imported) {
+// The weight of a layer and its bias.
+void find_weight(const io::ModelReader& reader, const Weights& weights,
+                 const std::map<std::string, io::TensorPlace>& places, const StatedLayer& stated,
+                 Imported& imported) {
   const auto number = weights.number.find(stated.weight);
   if (number == weights.number.end()) {
     throw Error(ExitStatus::kBadData, text(reader.file(), ": has no weight tensor ",
                                            io::in_quotes(stated.weight, 100), " to import"));
   }
-  Origin origin;
+  Origin& origin = imported.origins.emplace_back();
   origin.weight = number->second;
-  io::Layer layer = reader.network().layers[to_size(origin.weight)];
+  io::Layer& layer =
+      imported.network.layers.emplace_back(reader.network().layers[to_size(origin.weight)]);
   layer.name = stem_of(stated.weight);
-  layer.epilogue = stated.epilogue;
-  layer.inputs = stated.inputs;
   const std::string bias = stated.bias.value_or(layer.name + ".bias");
   const auto place = places.find(bias);
   if (place == places.end() && stated.bias && !bias.empty()) {
@@ -128,8 +127,41 @@ void add_layer(const io::ModelReader& reader, const Weights& weights,
     origin.bias = check_bias(reader.model(), place->second, layer.weight.rows);
     layer.bias = io::BiasKind::kFull;
   }
-  imported.network.layers.push_back(std::move(layer));
-  imported.origins.push_back(origin);
+}
+
+// A layer as a layers file tells it, or as names alone do.
+void add_layer(const io::ModelReader& reader, const Weights& weights,
+               const std::map<std::string, io::TensorPlace>& places, const StatedLayer& stated,
+               Imported& imported) {
+  if (!stated.weight.empty()) {
+    find_weight(reader, weights, places, stated, imported);
+  } else {
+    imported.origins.emplace_back();
+    imported.network.layers.emplace_back().name = stated.name;
+  }
+  io::Layer& layer = imported.network.layers.back();
+  layer.epilogue = stated.epilogue;
+  layer.inputs = stated.inputs;
+  layer.kind = stated.kind;
+}
+
+// Images are as large as the layers before make them.
+void add_windows(const std::string& file, const io::ModelReader& reader,
+                 const std::vector<StatedLayer>& stated, Imported& imported) {
+  std::vector<io::Layer>& layers = imported.network.layers;
+  for (std::size_t id = 0; id < layers.size(); ++id) {
+    io::Layer& layer = layers[id];
+    if (layer.kind == io::LayerKind::kConnections) {
+      continue;
+    }
+    const bool one = layer.inputs.size() == 1 && layer.inputs[0] >= 0 &&
+                     layer.inputs[0] < static_cast<std::int64_t>(id);
+    const std::int64_t weight = imported.origins[id].weight;
+    layer.window = stated_window(text(file, ": layer ", id), stated[id], layer,
+                                 weight < 0 ? std::vector<std::int64_t>()
+                                            : reader.model().tensor(reader.place(weight)).shape,
+                                 one ? &layers[to_size(layer.inputs[0])] : nullptr);
+  }
 }
 
 Imported describe(const Options& options, const io::ModelReader& reader,
@@ -141,6 +173,7 @@ Imported describe(const Options& options, const io::ModelReader& reader,
     for (const StatedLayer& layer : *stated) {
       add_layer(reader, weights, places, layer, imported);
     }
+    add_windows(options.text("layers-file"), reader, *stated, imported);
     check_stated_widths(options.text("layers-file"), imported.network);
   } else {
     for (const std::string& name : weights.names) {
@@ -193,6 +226,9 @@ std::int64_t write_layers(Context& context, const io::ModelReader& reader, const
   Progress progress("importing weights", pieces.count(), "pieces");
   for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
     const Origin& origin = imported.origins[to_size(layer)];
+    if (origin.weight < 0) {
+      continue;
+    }
     for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
       const Range rows = pieces.rows(layer, round, world.rank());
       std::vector<float> bias;

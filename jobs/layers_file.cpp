@@ -1,6 +1,7 @@
 #include "jobs/layers_file.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -11,6 +12,7 @@
 #include "framework/error.hpp"
 #include "io/input_file.hpp"
 #include "io/json_text.hpp"
+#include "io/network_window.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -19,23 +21,68 @@ using kernels::Activation;
 using nlohmann::json;
 
 constexpr std::int64_t kMostBytes = INT64_C(100) << 20;
+constexpr std::array kKeys = {"weight",  "bias",        "activation", "alpha",
+                              "clamp",   "inputs",      "kind",       "bias_mode",
+                              "name",    "input_shape", "kernel",     "groups",
+                              "strides", "padding",     "dilation",   "count_padding"};
 
-// Reads one entry; every complaint names file and layer.
+bool has_weights(io::LayerKind kind) {
+  io::Layer layer;
+  layer.kind = kind;
+  return layer.has_weights();
+}
+
+io::LayerAttributes attributes_in(const std::string& place, const json& entry) {
+  return {place, [&entry](const char* name) {
+            const auto found = entry.find(name);
+            return found == entry.end() ? nullptr : &*found;
+          }};
+}
+
+// What `inputs` may call a layer; empty: nothing.
+std::string name_in(const json& entry) {
+  for (const char* key : {"weight", "name"}) {
+    if (entry.contains(key) && entry[key].is_string()) {
+      return entry[key].get<std::string>();
+    }
+  }
+  return {};
+}
+
+// Reads one entry of a list; every complaint names file and layer.
 class EntryParser {
  public:
-  EntryParser(const std::string& file, std::int64_t id, const json& entry,
+  EntryParser(const std::string& file, const json& list, std::size_t id,
               const std::map<std::string, std::int64_t>& numbers)
-      : file_(file), id_(id), entry_(entry), numbers_(numbers) {}
+      : file_(file),
+        id_(static_cast<std::int64_t>(id)),
+        layers_(static_cast<std::int64_t>(list.size())),
+        entry_(list[id]),
+        numbers_(numbers) {}
 
   StatedLayer parse() const {
+    std::string right;
+    for (const char* key : kKeys) {
+      right += text(right.empty() ? "" : ", ", key);
+    }
     for (const auto& [key, value] : entry_.items()) {
-      const bool known = key == "weight" || key == "bias" || key == "activation" ||
-                         key == "alpha" || key == "clamp" || key == "bias_mode" || key == "inputs";
-      require(known, "has a key ", io::in_quotes(key),
-              "; right are weight, bias, activation, alpha, clamp, bias_mode, inputs");
+      require(std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end(), "has a key ",
+              io::in_quotes(key), "; right are ", right);
     }
     StatedLayer layer;
-    layer.weight = entry_.at("weight").get<std::string>();
+    layer.kind = io::parse_kind(attributes_in(text(file_, ": layer ", id_), entry_));
+    layer.entry = entry_;
+    if (has_weights(layer.kind)) {
+      require(find("weight") != nullptr && find("weight")->is_string(),
+              "has no text weight; right is the name of a tensor of its own");
+      require(find("name") == nullptr, "has a name; it bears that of its weight");
+      layer.weight = entry_["weight"].get<std::string>();
+    } else {
+      require(find("weight") == nullptr && find("bias") == nullptr,
+              "has a weight or a bias, but a layer of kind ", io::to_string(layer.kind),
+              " has neither");
+      layer.name = name_in(entry_).empty() ? text("layer-", id_) : name_in(entry_);
+    }
     if (const json* bias = find("bias")) {
       require(bias->is_null() || bias->is_string(),
               "its bias is neither the name of a tensor nor null");
@@ -79,8 +126,7 @@ class EntryParser {
               ", which is not known; io/FORMAT.md lists those that are");
       epilogue.activation = *activation;
     }
-    require(epilogue.activation != Activation::kSoftmax ||
-                id_ + 1 == static_cast<std::int64_t>(numbers_.size()),
+    require(epilogue.activation != Activation::kSoftmax || id_ + 1 == layers_,
             "its activation is softmax, which only the last layer may have");
     epilogue.alpha =
         number("alpha").value_or(epilogue.activation == Activation::kElu ? 1.0F : 0.01F);
@@ -106,19 +152,18 @@ class EntryParser {
     for (const json& input : *found) {
       const auto named =
           input.is_string() ? numbers_.find(input.get<std::string>()) : numbers_.end();
-      const bool number = input.is_number_integer() && input >= json(-1) &&
-                          input < json(static_cast<std::int64_t>(numbers_.size()));
+      const bool number = input.is_number_integer() && input >= json(-1) && input < json(layers_);
       require(number || named != numbers_.end(), "its input ",
               input.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 60),
-              " is no layer; right are numbers from 0 on, names of weights, and -1 for the "
-              "network's input");
+              " is no layer; right are numbers from 0 on, names of weights or layers, and -1 for "
+              "the network's input");
       inputs.push_back(number ? input.get<std::int64_t>() : named->second);
     }
     return inputs;
   }
 
   const std::string& file_;
-  std::int64_t id_;
+  std::int64_t id_, layers_;
   const json& entry_;
   const std::map<std::string, std::int64_t>& numbers_;
 };
@@ -134,19 +179,21 @@ std::vector<StatedLayer> parse_layers_file(const std::string& file, const std::s
                      "{\"weight\": \"TENSOR\", \"activation\": \"relu\", …}, one a layer"));
   }
   std::map<std::string, std::int64_t> numbers;
-  for (const json& entry : root) {
-    const auto id = static_cast<std::int64_t>(numbers.size());
-    const bool named = entry.is_object() && entry.contains("weight") && entry["weight"].is_string();
-    if (!named || !numbers.emplace(entry["weight"].get<std::string>(), id).second) {
+  for (std::size_t id = 0; id < root.size(); ++id) {
+    const auto number = static_cast<std::int64_t>(id);
+    if (!root[id].is_object()) {
       throw Error(ExitStatus::kBadData,
-                  text(file, ": layer ", id,
-                       named ? " has the weight of another one" : " has no text weight",
-                       "; right is the name of a tensor of its own"));
+                  text(file, ": layer ", id, " is no object of keys and values"));
+    }
+    const std::string name = name_in(root[id]);
+    if (!name.empty() && !numbers.emplace(name, number).second) {
+      throw Error(ExitStatus::kBadData,
+                  text(file, ": layer ", id, " has the weight or name of another one"));
     }
   }
   std::vector<StatedLayer> layers;
-  for (const json& entry : root) {
-    layers.push_back(EntryParser(file, std::ssize(layers), entry, numbers).parse());
+  for (std::size_t id = 0; id < root.size(); ++id) {
+    layers.push_back(EntryParser(file, root, id, numbers).parse());
   }
   return layers;
 }
@@ -166,6 +213,24 @@ std::vector<StatedLayer> read_layers_file(const Comm& comm, const std::string& f
   return locally(comm, "reading " + file, [&] { return parse_layers_file(file, spelled); });
 }
 
+kernels::Window stated_window(const std::string& place, const StatedLayer& stated,
+                              const io::Layer& layer, const std::vector<std::int64_t>& tensor,
+                              const io::Layer* before) {
+  json entry = stated.entry;
+  const bool image = before != nullptr && before->kind != io::LayerKind::kConnections &&
+                     before->kind != io::LayerKind::kFlatten;
+  if (!entry.contains("input_shape") && image) {
+    const kernels::Window& from = before->window;
+    entry["input_shape"] = {from.out_channels, from.y.outputs(), from.x.outputs()};
+  }
+  if (!entry.contains("kernel") && tensor.size() == 4) {
+    entry["kernel"] = {tensor[2], tensor[3]};
+  } else if (!entry.contains("kernel") && tensor.size() == 3) {
+    entry["kernel"] = {std::int64_t{1}, tensor[2]};
+  }
+  return io::parse_window(attributes_in(place, entry), layer.kind, layer.weight);
+}
+
 void check_stated_widths(const std::string& file, const io::Network& network) {
   const io::Layer& first = network.layers.front();
   if (std::count(first.inputs.begin(), first.inputs.end(), io::kNetworkInput) != 1 ||
@@ -178,12 +243,12 @@ void check_stated_widths(const std::string& file, const io::Network& network) {
     for (const std::int64_t input : network.layers[id].inputs) {
       width += input == io::kNetworkInput
                    ? network.inputs()
-                   : network.layers[static_cast<std::size_t>(input)].weight.rows;
+                   : network.layers[static_cast<std::size_t>(input)].outputs();
     }
-    if (width != network.layers[id].weight.cols) {
+    if (width != network.layers[id].width()) {
       throw Error(ExitStatus::kBadData,
                   text(file, ": layer ", id, " (", network.layers[id].name, ") takes ",
-                       network.layers[id].weight.cols, " inputs, but what it reads gives ", width));
+                       network.layers[id].width(), " inputs, but what it reads gives ", width));
     }
   }
 }

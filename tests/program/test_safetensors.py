@@ -73,6 +73,68 @@ class Safetensors(ProgramTest):
         self.assertTrue(numpy.allclose(numpy.load("y.npy"),
                                        hidden @ tensors["fc2.weight"].values().T, atol=1e-4))
 
+    def run_on(self, network, features, ranks=1):
+        """What a network gives for features."""
+        with h5py.File("x.h5", "w") as file:
+            file["x"] = features
+        self.espalier("import", "--from", "hdf5", "--features", "x.h5:/x", "-o", "batch.h5", "--force")
+        self.espalier("infer", network, "batch.h5", "--output", "full", "-o", "r.h5", "--force", ranks=ranks)
+        self.espalier("export", "r.h5", "--to", "npy", "--what", "output", "-o", "y.npy", "--force")
+        return numpy.load("y.npy")
+
+    def test_a_stated_lenet_is_the_one_that_was_written(self):
+        self.espalier("generate", "lenet", "--seed", 5, "-o", "lenet.h5")
+        self.espalier("export", "lenet.h5", "--to", "safetensors", "-o", "lenet.safetensors")
+        pool = {"kind": "max_pool", "kernel": [2, 2]}
+        relu = {"activation": "relu"}
+        write_layers("layers.json", [
+            {"weight": "conv1.weight", "kind": "convolution", "input_shape": [1, 28, 28],
+             "padding": [2, 2, 2, 2], **relu}, {**pool, "name": "pool1"},
+            {"weight": "conv2.weight", "kind": "convolution", "inputs": ["pool1"], **relu}, pool,
+            {"kind": "flatten"}, {"weight": "fc1.weight", **relu}, {"weight": "fc2.weight", **relu},
+            {"weight": "fc3.weight"}])
+        for ranks in (1, 3):
+            self.espalier("import", "--from", "safetensors", "--model", "lenet.safetensors",
+                          "--layers-file", "layers.json", "-o", f"net{ranks}.h5", ranks=ranks)
+        self.assertEqual(content("net1.h5"), content("net3.h5"))
+        self.espalier("verify", "net1.h5")
+        x = numpy.random.default_rng(2).random((9, 784), "f4")
+        wanted = self.run_on("lenet.h5", x)
+        self.assertEqual(len(numpy.unique(wanted)), wanted.size)
+        self.assertTrue(numpy.array_equal(self.run_on("net1.h5", x, ranks=2), wanted))
+        # As filters again, of which whole ones go.
+        for network in ("net1.h5", "lenet.h5"):
+            self.espalier("prune", network, "--method", "group", "--unit", "filter", "--sparsity", 0.5,
+                          "-o", f"pruned-{network}")
+        pruned = self.run_on("pruned-lenet.h5", x)
+        self.assertFalse(numpy.array_equal(pruned, wanted))
+        self.assertTrue(numpy.array_equal(self.run_on("pruned-net1.h5", x), pruned))
+
+    def test_groups_strides_dilation_and_one_dimension(self):
+        bank, line = weights(5, (4, 3, 3, 2)), weights(6, (2, 4, 3))
+        st.write("m.safetensors", {"a.weight": st.Tensor.of("F32", bank),
+                                   "b.weight": st.Tensor.of("BF16", line)})
+        write_layers("layers.json", [
+            {"weight": "a.weight", "kind": "convolution", "input_shape": [6, 7, 9], "groups": 2,
+             "strides": [2, 1], "dilation": [1, 3], "padding": [1, 0, 0, 2], "activation": "relu"},
+            {"kind": "average_pool", "kernel": [3, 1], "name": "p"},
+            {"weight": "b.weight", "kind": "convolution", "strides": [1, 2], "inputs": ["p"]}])
+        self.espalier("import", "--from", "safetensors", "--model", "m.safetensors", "--layers-file",
+                      "layers.json", "-o", "net.h5")
+        x = numpy.random.default_rng(3).normal(0, 1, (5, 6, 7, 9)).astype("f4")
+        padded = numpy.pad(x, ((0, 0), (0, 0), (1, 0), (0, 2))).astype(float)
+        hidden = numpy.zeros((5, 4, 3, 8))
+        for o in range(4):
+            for (i, j, k), weight in numpy.ndenumerate(bank[o]):
+                hidden[:, o] += weight * padded[:, 3 * (o // 2) + i, j:j + 6:2, 3 * k:3 * k + 8]
+        hidden = numpy.maximum(hidden, 0).mean(axis=2)
+        stored = st.Tensor.of("BF16", line).values()
+        wanted = sum(numpy.einsum("oi,nix->nox", stored[:, :, k], hidden[:, :, k:k + 6:2]) for k in range(3))
+        found = self.run_on("net.h5", x.reshape(5, -1), ranks=2)
+        self.assertEqual(found.shape, (5, 2 * 3))
+        numpy.testing.assert_allclose(found, wanted.reshape(5, -1), rtol=0, atol=1e-4)
+        self.assertGreater(abs(wanted).max(), 0.1)
+
     def test_without_a_graph_infer_says_why_not(self):
         write_model("m.safetensors")
         self.espalier("import", "--from", "safetensors", "--model", "m.safetensors", "--include",
@@ -154,7 +216,14 @@ class Safetensors(ProgramTest):
                  ([{"weight": "fc1.weight", "bias": "none"}], "none"),
                  ([{"weight": "fc1.weight", "clamp": "a"}], "clamp"),
                  (CHAIN[:1] * 2, "another"), (CHAIN[::-1], "layer 1"),
-                 (CHAIN + [{"weight": "conv.weight"}], "layer 2")]
+                 (CHAIN + [{"weight": "conv.weight"}], "layer 2"),
+                 ([{"weight": "conv.weight", "kind": "conv"}], "max_pool"),
+                 ([{"weight": "conv.weight", "kind": "convolution"}], "input_shape"),
+                 ([{"weight": "conv.weight", "kind": "convolution", "input_shape": [3, 4, 4]}], "8 columns"),
+                 ([{"weight": "conv.weight", "kind": "convolution", "input_shape": [2, 1, 4]}], "larger"),
+                 ([{"kind": "max_pool", "input_shape": [2, 4, 4]}], "kernel"),
+                 ([{"kind": "flatten", "weight": "fc1.weight"}], "flatten"),
+                 ([{"kind": "convolution"}], "weight"), ([[]], "layer 0")]
         for number, (layers, word) in enumerate(cases):
             file = write_layers(f"{number}.json", layers)
             line = self.espalier(*job, "--layers-file", file, status=65).complaint()
