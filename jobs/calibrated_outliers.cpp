@@ -22,7 +22,7 @@ void CalibratedPruning::measure_outliers() {
   const std::int64_t pass = first_pass_ - 1;
   const bool measured = run_.finished(all_items(pass));
   std::vector<double> shares(sparsities_.size(), 0);
-  if (!measured) {
+  if (!measured && samples_) {
     samples_->restart();
   }
   for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
@@ -35,7 +35,8 @@ void CalibratedPruning::measure_outliers() {
         share = take_array<double>(rest, 1)[0];
       });
     } else {
-      run_.attempt([&] { share = outliers_of(layer); });
+      const bool excluded = pruning_.targets.excluded[to_size(layer)];
+      run_.attempt([&] { share = excluded ? 0 : outliers_of(layer); });
       on_root(comm_, "keeping outliers", [&] {
         std::vector<std::byte> bytes;
         put_array(bytes, std::vector<double>{share});
@@ -43,7 +44,7 @@ void CalibratedPruning::measure_outliers() {
       });
       run_.after_unit();
     }
-    if (!measured && layer + 1 < pieces_.layers()) {
+    if (!measured && samples_ && layer + 1 < pieces_.layers()) {
       run_.attempt([&] {
         samples_->exchange_layer(layer, pieces_.rounds(layer), [&](std::int64_t round) {
           return LayerPiece{rows_before(layer, round), bias_before(layer, round)};
@@ -57,7 +58,7 @@ void CalibratedPruning::measure_outliers() {
 // Which share of a layer's weights lies far beyond the mean.
 double CalibratedPruning::outliers_of(std::int64_t layer) const {
   const io::MatrixInfo& weight = pruning_.network().layers[to_size(layer)].weight;
-  const InputStats stats = samples_->exchange_stats();
+  const InputStats stats = exchange_stats(layer);
   const auto for_scores = [&](const std::function<void(float)>& use) {
     locally(comm_, "looking for outliers", [&] {
       for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {

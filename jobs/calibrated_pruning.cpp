@@ -133,6 +133,18 @@ std::vector<float> CalibratedPruning::bias_before(std::int64_t layer, std::int64
                                : std::vector<float>();
 }
 
+// Of a file norms alone.
+InputStats CalibratedPruning::exchange_stats(std::int64_t layer) const {
+  if (samples_) {
+    return samples_->exchange_stats();
+  }
+  return locally(comm_, "reading activation statistics", [&] {
+    const io::Layer& of = pruning_.network().layers[to_size(layer)];
+    const std::vector<float> norms = pruning_.stats->norms(of.name, of.weight.cols);
+    return InputStats{{}, {norms.begin(), norms.end()}, {}};
+  });
+}
+
 // Sums over samples of x x^T; of a file its upper triangle.
 std::vector<double> CalibratedPruning::exchange_gram(std::int64_t layer) const {
   if (samples_) {
@@ -259,7 +271,7 @@ void CalibratedPruning::check_finite(std::int64_t layer, const CsrRows& rows) co
 // By the magnitude of each weight times the size of its input, or times how much that varies.
 void CalibratedPruning::prune_by_scores(std::int64_t layer, double sparsity) {
   const bool makes_up = settings_.method == PruneMethod::kCompensate;
-  const InputStats stats = samples_->exchange_stats();
+  const InputStats stats = exchange_stats(layer);
   const std::vector<double>& factors = makes_up ? stats.deviation : stats.norm;
   const io::MatrixInfo& weight = pruning_.network().layers[to_size(layer)].weight;
   std::vector<std::vector<std::uint32_t>> keys;

@@ -54,6 +54,7 @@ class CalibratedPruning {
 
   static std::int64_t bytes(const Pruning& pruning, int ranks);
   static std::int64_t layer_bytes(const PruneSettings& settings, std::int64_t rows, std::int64_t n);
+  InputStats exchange_stats(std::int64_t layer) const;
   std::vector<double> exchange_gram(std::int64_t layer) const;
   void measure_outliers();
   double outliers_of(std::int64_t layer) const;

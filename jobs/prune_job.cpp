@@ -36,7 +36,7 @@ Job prune_job() {
        "among which weights the largest are looked for: global, layer or row")
       ("profile", word("PROFILE"),
        "a sparsity for each layer: uniform, erk (more for layers that are large for their width), owl "
-       "(with --calibrate: less for layers with outliers), or list:S0,S1,… with one for each layer")
+       "(for wanda, sparsegpt and bias --calibrate: less for layers with outliers), or list:S0,S1,… with one for each layer")
       ("calibrate", word("BATCH"), "samples for methods that look at what layers are fed with")
       ("activation-stats", word("FILE"),
        "instead of --calibrate, for wanda, sparsegpt and --update: safetensors with LAYER.norms or "

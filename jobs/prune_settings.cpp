@@ -240,8 +240,8 @@ void read_calibration(const Options& options, PruneSettings& settings) {
   }
   check_inputs(options, settings);
   const bool on_samples = settings.calibrated() && settings.stats.empty();
-  if (owl && !on_samples) {
-    throw options.fault("profile", "owl goes with --calibrate and wanda, sparsegpt and bias only");
+  if (owl && !settings.calibrated()) {
+    throw options.fault("profile", "owl goes with wanda, sparsegpt and bias --calibrate only");
   }
   for (const std::string name : {"outlier", "spread"}) {
     if (options.given(name) && !owl) {

@@ -71,7 +71,8 @@ struct PruneSettings {
   // Whether layers are pruned one after the other, each with its inputs in sight. Norms from a file
   // are keys like any others.
   bool calibrated() const noexcept {
-    return (method == PruneMethod::kWanda && stats.empty()) || method == PruneMethod::kSparseGpt ||
+    const bool looks_first = stats.empty() || profile == PruneProfile::kOwl;
+    return (method == PruneMethod::kWanda && looks_first) || method == PruneMethod::kSparseGpt ||
            method == PruneMethod::kCompensate;
   }
   // Whether weights that stay change.

@@ -143,6 +143,31 @@ class ActivationStatsTest(PruneTest):
             off = [np.sqrt(np.sum((w - old) @ gram * (w - old))) for w in (one, other)]
             self.assertLess(off[1], 0.95 * off[0])
 
+    def owl(self, weights, sparsity, outlier, spread):
+        """The sparsity of each layer by the share of its weights with far more than the mean score."""
+        scores = [np.abs(old.astype(float)) * self.norms[name] for name, old in weights.items()]
+        shares = np.array([np.mean(score > outlier * score.mean()) for score in scores])
+        self.assertEqual(len(set(shares)), len(weights))
+        sizes = np.array([score.size for score in scores])
+        spared = (shares - shares.min()) / (shares.max() - shares.min()) * 2 * spread
+        return dict(zip(weights, sparsity - spared + np.sum(spared * sizes) / sizes.sum()))
+
+    def test_owl(self):
+        arguments = ["--method", "wanda", "--sparsity", 0.6, "--profile", "owl", "--outlier", 2,
+                     "--spread", 0.1]
+        sparsities = self.owl(self.weights, 0.6, 2, 0.1)
+        for name, new in zip(self.weights, self.pruned(*arguments, ranks=2)):
+            np.testing.assert_array_equal(
+                new, wanda(self.weights[name], self.norms[name], sparsities[name]))
+        weights = self.write_model("BF16")
+        sparsities = self.owl(weights, 0.6, 2, 0.1)
+        for ranks in (1, 3):
+            after = self.model("BF16", "out", *arguments, "--activation-stats", "norms.safetensors",
+                               ranks=ranks)
+            for name, old in weights.items():
+                np.testing.assert_array_equal(after[f"{name}.weight"].values(),
+                                              wanda(old, self.norms[name], sparsities[name]))
+
     def test_what_is_no_use(self):
         half = ["--sparsity", 0.5, "--activation-stats"]
 
@@ -153,8 +178,8 @@ class ActivationStatsTest(PruneTest):
         refused("--method", "wanda", *half, "norms.safetensors", "--calibrate", "batch.h5",
                 words=["--calibrate"])
         refused("--method", "wanda", *half, "norms.safetensors", "--rounds", 2, words=["rounds"])
-        refused("--method", "wanda", *half, "norms.safetensors", "--profile", "owl",
-                words=["owl", "--calibrate"])
+        refused("--method", "magnitude", *half, "grams.safetensors", "--update", "--profile", "owl",
+                words=["owl", "wanda"])
         refused("--method", "sparsegpt", *half, "norms.safetensors", status=65,
                 words=["norms.safetensors", "a.gram"])
         refused("--method", "wanda", *half, "none.safetensors", status=66,
