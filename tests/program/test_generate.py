@@ -29,7 +29,7 @@ class GenerateTest(ProgramTest):
                      else None) for name in sorted(file["layers"])]
 
     def refused(self, *arguments, words, status=64):
-        for ranks in (1, 3):
+        for ranks in self.one_of(1, 3):
             line = self.espalier("generate", *arguments, "-o", "no.h5", ranks=ranks,
                                  status=status).complaint()
             for word in words:

@@ -10,7 +10,7 @@ JOBS = ["import", "export", "generate", "prune", "infer", "inspect", "verify"]
 
 class HelpTest(ProgramTest):
     def test_help_lists_every_job(self):
-        for ranks in (1, 3):
+        for ranks in self.one_of(1, 3):
             out = self.espalier("--help", ranks=ranks).out
             self.assertEqual(out.count("usage: espalier"), 1)
             for job in JOBS:
@@ -27,19 +27,19 @@ class HelpTest(ProgramTest):
         self.assertEqual(self.espalier("infer", "--help", ranks=3).out.count("Examples:"), 1)
 
     def test_version_names_the_libraries(self):
-        for ranks in (1, 3):
+        for ranks in self.one_of(1, 3):
             out = self.espalier("--version", ranks=ranks).out
             self.assertRegex(out, r"\Aespalier \d+\.\d+\.\d+ \(git .+\)\nMPI: .+\nHDF5: \d.+\n"
                                   r"SIMD: .+\n\Z")
 
     def test_alone_it_shows_its_usage(self):
-        for ranks in (1, 3):
+        for ranks in self.one_of(1, 3):
             run = self.espalier(ranks=ranks, status=64)
             self.assertEqual(run.out, "")
             self.assertEqual(run.err.count("usage: espalier JOB"), 1)
 
     def test_unknown_job_lists_the_jobs(self):
-        for ranks in (1, 3):
+        for ranks in self.one_of(1, 3):
             line = self.espalier("prunne", ranks=ranks, status=64).complaint()
             self.assertIn("'prunne'", line)
             for job in JOBS:
@@ -110,7 +110,7 @@ class SourcesTest(ProgramTest):
         write_lines("run.ini", ["# threads of a rank", "", "threads = 3", "grid=1x1"])
         file = ["--config", "run.ini"]
         variable = {"ESPALIER_THREADS": "5"}
-        for ranks in (1, 3):
+        for ranks in self.one_of(1, 3):
             self.assertEqual(self.threads(ranks=ranks), [])
             self.assertEqual(self.threads(*file, ranks=ranks), ["threads = 3"])
             self.assertEqual(self.threads(*file, env=variable, ranks=ranks), ["threads = 5"])
@@ -135,7 +135,7 @@ class SourcesTest(ProgramTest):
                               "--compress", "--memory-per-rank", "1.5GiB", "--print-config").out
         with open("printed.ini", "w", encoding="utf-8") as file:
             file.write(first)
-        for ranks in (1, 3):
+        for ranks in self.one_of(1, 3):
             again = self.espalier("infer", "--config", "printed.ini", "--print-config",
                                   ranks=ranks).out
             self.assertEqual(again, first)
@@ -174,7 +174,7 @@ class DryRunTest(ProgramTest):
                  "40", "-o", "b.h5"],
                 ["generate", "radixnet", "--neurons", "64", "--layers", "2", "-o", "g.h5"]]
         for job in jobs:
-            for ranks in (1, 3):
+            for ranks in self.one_of(1, 3):
                 self.espalier(*job, "--dry-run", "--report", "run.json", "--log-dir", "logs",
                               ranks=ranks)
                 self.assertEqual(files_below(), before, job)

@@ -9,6 +9,8 @@ import signal
 from resumable import INFER, Background, gone, saved, slow_inputs, wait_until
 from support import ProgramTest, content, main
 
+SAMPLES = 5000
+
 
 def report(path="run.json"):
     with open(path, encoding="utf-8") as file:
@@ -38,7 +40,7 @@ class RefusalTest(ProgramTest):
 
     def setUp(self):
         super().setUp()
-        slow_inputs(self)
+        slow_inputs(self, samples=SAMPLES)
         self.job = [*INFER, "--wave-samples", 64, "-o", "r.h5"]
         run = Background([*self.job, "--save-interval", 0], 2)
         self.addCleanup(run.close)
@@ -57,8 +59,8 @@ class RefusalTest(ProgramTest):
 
     def test_another_input(self):
         os.unlink("batch.h5")
-        self.espalier("generate", "batch", "--features", 512, "--samples", 8000, "--density", "0.2",
-                      "--seed", 2, "-o", "batch.h5")
+        self.espalier("generate", "batch", "--features", 512, "--samples", SAMPLES, "--density",
+                      "0.2", "--seed", 2, "-o", "batch.h5")
         self.refused(*self.job, status=65, output="r.h5",
                      words=["r.h5.units", "input 2", "--no-resume"])
         # Afresh it works.

@@ -80,7 +80,8 @@ class ShapeTest(ProgramTest):
 
     def test_sixteen_ranks(self):
         self.check([ring_layer(64, shift) for shift in (1, 2, 4)], 64, 40,
-                   [(1, None), (16, None), (16, "16x1"), (16, "4x4"), (16, "1x16")])
+                   [(1, None), (16, None),
+                    *self.one_of((16, "16x1"), (16, "1x16"), (16, "4x4"))])
 
     def test_more_ranks_than_rows_and_samples(self):
         self.check([ring_layer(3, 1)] * 2, 3, 2,
