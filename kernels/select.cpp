@@ -73,6 +73,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 #include <algorithm>
+#include <cmath>
 
 namespace espalier::kernels {
 
@@ -82,6 +83,8 @@ namespace {
 
 // Digits are taken out in runs that the compiler can do with vectors; the counting itself cannot.
 constexpr std::size_t kRun = 512;
+
+double square_of(float value) { return static_cast<double>(value) * static_cast<double>(value); }
 
 std::uint16_t upper_digit(std::uint32_t key) { return static_cast<std::uint16_t>(key >> 16U); }
 
@@ -141,17 +144,17 @@ CutTally tally_cut(std::span<const float> weights, std::uint32_t key) {
       equal += magnitude == limit ? 1 : 0;
       least = std::min(least, is_above ? bits : std::numeric_limits<std::int32_t>::max());
       most = std::max(most, is_above ? bits : std::numeric_limits<std::int32_t>::min());
-      below[i] = magnitude < limit ? run[i] * run[i] : 0.0F;
+      below[i] = magnitude < limit ? run[i] : 0.0F;
     }
     std::array<double, 4> sums{};
     std::size_t i = 0;
     for (; i + 4 <= run.size(); i += 4) {
       for (std::size_t lane = 0; lane < 4; ++lane) {
-        sums[lane] += static_cast<double>(below[i + lane]);
+        sums[lane] += square_of(below[i + lane]);
       }
     }
     for (; i < run.size(); ++i) {
-      sums[0] += static_cast<double>(below[i]);
+      sums[0] += square_of(below[i]);
     }
     tally.above += above;
     tally.equal += equal;
@@ -197,10 +200,16 @@ void RadixSelect::narrow_lower(std::span<const std::int64_t> counts) {
 Collected collect_dense(std::span<const float> row, std::uint32_t least, std::uint32_t* indices,
                         float* values) {
   Collected collected;
+  least = std::max(least, std::uint32_t{2});
   // Keys are even, so 2 is the least of a non-zero weight.
-  collected.count =
-      HWY_DYNAMIC_DISPATCH(collect)(row.data(), row.size(), std::max(least, std::uint32_t{2}),
-                                    indices, values, &collected.left_out_squares);
+  collected.count = HWY_DYNAMIC_DISPATCH(collect)(row.data(), row.size(), least, indices, values,
+                                                  &collected.left_out_squares);
+  if (!std::isfinite(collected.left_out_squares)) {
+    collected.left_out_squares = 0;
+    for (const float weight : row) {
+      collected.left_out_squares += magnitude_key(weight) < least ? square_of(weight) : 0;
+    }
+  }
   return collected;
 }
 

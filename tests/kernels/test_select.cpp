@@ -24,13 +24,15 @@ std::vector<float> weights_of_kind(testing::Random& random, int kind, std::int64
       weight = random.below(3) == 0 ? weight : (random.coin() ? 0.0F : -0.0F);
     } else if (kind == 4) {
       weight = std::bit_cast<float>(static_cast<std::uint32_t>(random.below(200)));
+    } else if (kind == 5) {
+      weight *= 1e30F;  // the square is beyond float32
     }
     weights.push_back(weight);
   }
   return weights;
 }
 
-constexpr int kKinds = 5;
+constexpr int kKinds = 6;
 
 // Positions of the `keep` largest non-zero magnitudes, the lower position first among equals.
 std::vector<std::size_t> sorted_choice(const std::vector<float>& weights, std::int64_t keep) {
