@@ -175,11 +175,13 @@ std::string StopControl::own_reason() const {
   return spelled_reason(bits);
 }
 
+bool StopControl::request_waits() const {
+  return stop_signal != 0 &&
+         static_cast<double>(monotonic_nanoseconds() - stop_nanoseconds) * 1e-9 > kGraceSeconds;
+}
+
 bool StopControl::gives_up_unit() const {
-  const bool waited =
-      stop_signal != 0 &&
-      static_cast<double>(monotonic_nanoseconds() - stop_nanoseconds) * 1e-9 > kGraceSeconds;
-  return waited || seconds_left() < save_seconds_ + kEndSeconds;
+  return request_waits() || seconds_left() < save_seconds_ + kEndSeconds;
 }
 
 }  // namespace espalier

@@ -46,6 +46,8 @@ class StopControl {
   // Whether the unit at hand is to be given up: the request to stop has waited for some seconds, or
   // the time is over. Ranks may see it at different moments. Local.
   bool gives_up_unit() const;
+  // Whether the request alone says so, whatever the time. Local.
+  bool request_waits() const;
 
   // Why gives_up_unit() said so on this rank, spelled as reason(). Local.
   std::string own_reason() const;

@@ -16,6 +16,7 @@
 #include "framework/error.hpp"
 #include "framework/provenance.hpp"
 #include "io/json_text.hpp"
+#include "io/raw_file.hpp"
 
 namespace espalier::io {
 namespace {
@@ -24,6 +25,9 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kSuffix = ".safetensors";
 constexpr const char* kRecord = "espalier.json";
+// What all ranks together, and one at least, may have on its way to the disk.
+constexpr std::int64_t kMostBacklog = INT64_C(256) << 20;
+constexpr std::int64_t kLeastBacklog = INT64_C(16) << 20;
 
 // Without slashes at its end.
 std::string trimmed(std::string path) {
@@ -39,6 +43,10 @@ std::string record_path(const std::string& path) {
 
 [[noreturn]] void cannot_create(const std::string& path, const std::string& why) {
   throw Error(ExitStatus::kCannotCreate, text("cannot create ", path, ": ", why));
+}
+
+[[noreturn]] void cannot_resume(const std::string& why) {
+  throw Error(ExitStatus::kBadData, text("cannot resume: ", why, "; --no-resume starts afresh"));
 }
 
 // A folder that may be replaced: one of plain files, a model among them.
@@ -81,71 +89,6 @@ void check_place_of_model(const std::string& path, const OutputOptions& options)
   }
 }
 
-void write_at(int descriptor, const std::string& name, std::int64_t position,
-              std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(descriptor, bytes.data(), bytes.size(), position);
-    if (written < 0 && errno != EINTR) {
-      throw_errno(errno, "writing", name, ExitStatus::kIoFailed);
-    }
-    if (written > 0) {
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-      position += written;
-    }
-  }
-}
-
-int open_file(const std::string& name, int flags) {
-  const int descriptor = ::open(name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0666);
-  if (descriptor < 0) {
-    throw_errno(errno, "cannot create", name, ExitStatus::kCannotCreate);
-  }
-  return descriptor;
-}
-
-// Gives a new file its length and the room for it.
-void reserve(int descriptor, const std::string& name, std::int64_t bytes) {
-  if (bytes > 0 && ::fallocate(descriptor, 0, 0, bytes) != 0) {
-    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO) {
-      throw Error(ExitStatus::kIoFailed, text("no space for ", name, ": it needs ", bytes,
-                                              " bytes: ", std::generic_category().message(errno)));
-    }
-    if (::ftruncate(descriptor, bytes) != 0) {
-      throw_errno(errno, "extending", name, ExitStatus::kIoFailed);
-    }
-  }
-}
-
-void copy_file(const std::string& from, const std::string& to) {
-  const InputFile source(from);
-  const int target = open_file(to, O_WRONLY | O_CREAT | O_TRUNC);
-  std::vector<std::byte> buffer(std::size_t{1} << 20);
-  try {
-    for (std::int64_t at = 0; at < source.size();) {
-      const auto length = std::min(std::ssize(buffer), source.size() - at);
-      const auto part = std::span(buffer).first(static_cast<std::size_t>(length));
-      source.read(at, part);
-      write_at(target, to, at, part);
-      at += length;
-    }
-    if (::fsync(target) != 0) {
-      throw_errno(errno, "syncing", to, ExitStatus::kIoFailed);
-    }
-  } catch (...) {
-    ::close(target);
-    throw;
-  }
-  ::close(target);
-}
-
-void sync_folder(const std::string& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor >= 0) {
-    ::fsync(descriptor);  // some file systems cannot
-    ::close(descriptor);
-  }
-}
-
 // Folders are replaced in two renames; if the second fails, the first is taken back.
 void put_in_place(const std::string& part, const std::string& path) {
   const std::string old = path + ".old";
@@ -170,13 +113,17 @@ void put_in_place(const std::string& part, const std::string& path) {
 }  // namespace
 
 struct ModelOutput::State {
-  State(const Comm& comm_of_all, std::string path_of_model, PlannedModel plan, OutputOptions given)
+  State(const Comm& comm_of_all, std::string path_of_model, PlannedModel plan, OutputOptions given,
+        bool resumes)
       : comm(comm_of_all),
         path(trimmed(std::move(path_of_model))),
         part(path + ".part"),
         folder(!path.ends_with(kSuffix)),
         planned(std::move(plan)),
-        options(given) {}
+        options(given),
+        resume(resumes),
+        kept(resumes),
+        backlog(std::max(kMostBacklog / comm.ranks(), kLeastBacklog)) {}
   ~State();
 
   std::string name(std::size_t number) const {
@@ -186,6 +133,8 @@ struct ModelOutput::State {
     return planned.headers[number].data_start() + planned.headers[number].data_bytes();
   }
   void take_folder();
+  void check_left() const;
+  void create_file(std::size_t number);
   void create();
   void open_files();
   void put_down(const Provenance& provenance) const;
@@ -195,10 +144,13 @@ struct ModelOutput::State {
   const bool folder;
   const PlannedModel planned;
   const OutputOptions options;
+  const bool resume;
+  bool kept;                     // even if it is not finished
   std::optional<PartFile> file;  // of rank 0, if the output is a file
   int lock = -1;                 // of rank 0, on the folder
   std::vector<int> descriptors;
   std::atomic<std::int64_t> written{0};
+  Backlog backlog;
 };
 
 ModelOutput::State::~State() {
@@ -207,12 +159,17 @@ ModelOutput::State::~State() {
   }
   if (lock >= 0) {  // not finished
     std::error_code code;
-    fs::remove_all(part, code);
+    if (!kept) {
+      fs::remove_all(part, code);
+    }
     ::close(lock);
+  }
+  if (file && kept) {
+    file->keep();
   }
 }
 
-// Makes PATH.part, or takes over what a killed run has left.
+// Makes PATH.part, or takes over what a killed run has left: nothing of it, or what is planned.
 void ModelOutput::State::take_folder() {
   if (::mkdir(part.c_str(), 0777) != 0 && errno != EEXIST) {
     throw_errno(errno, "cannot create", part, ExitStatus::kCannotCreate);
@@ -227,30 +184,66 @@ void ModelOutput::State::take_folder() {
   }
   lock = opened;
   for (const auto& entry : fs::directory_iterator(part)) {
-    fs::remove_all(entry.path());
+    const bool ours = std::find(planned.names.begin(), planned.names.end(),
+                                entry.path().filename().string()) != planned.names.end();
+    if (!resume || !ours) {
+      fs::remove_all(entry.path());
+    }
   }
+}
+
+// That the files an earlier run has made are there and of the right size.
+void ModelOutput::State::check_left() const {
+  for (std::size_t f = 0; f < planned.names.size(); ++f) {
+    struct stat status {};
+    if (::lstat(name(f).c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
+      cannot_resume(text(name(f), " is gone"));
+    }
+    if (status.st_size != size(f)) {
+      cannot_resume(text(name(f), " has ", status.st_size, " bytes, ", size(f), " would be right"));
+    }
+  }
+}
+
+void ModelOutput::State::create_file(std::size_t number) {
+  const int descriptor = open_file(name(number), resume ? O_RDWR : O_RDWR | O_CREAT);
+  descriptors.push_back(descriptor);
+  const std::string header = spell_tensor_header(planned.headers[number]);
+  if (resume) {
+    std::string found(header.size(), '\0');
+    read_at(descriptor, name(number), 0, std::as_writable_bytes(std::span(found)));
+    if (found != header) {
+      cannot_resume(text("the header of ", name(number), " is damaged"));
+    }
+    return;
+  }
+  reserve_file(descriptor, name(number), size(number));
+  write_at(descriptor, name(number), 0, std::as_bytes(std::span(header)));
+  written += std::ssize(header);
 }
 
 void ModelOutput::State::create() {
   check_place_of_model(path, options);
+  if (resume) {
+    check_left();
+  }
   if (folder) {
     take_folder();
   } else {
-    file.emplace(path, options.force);
+    file.emplace(path, options.force, resume);
   }
   for (std::size_t f = 0; f < planned.names.size(); ++f) {
-    const int descriptor = open_file(name(f), O_RDWR | O_CREAT);
-    descriptors.push_back(descriptor);
-    reserve(descriptor, name(f), size(f));
-    const std::string header = spell_tensor_header(planned.headers[f]);
-    write_at(descriptor, name(f), 0, std::as_bytes(std::span(header)));
-    written += std::ssize(header);
+    create_file(f);
   }
   for (const std::string& side : planned.side_files) {
     if (folder && side != kRecord) {
       copy_file(planned.side_folder + "/" + side, part + "/" + side);
     }
   }
+  if (folder) {
+    sync_folder(part);
+  }
+  sync_folder(folder_of(path));
 }
 
 void ModelOutput::State::open_files() {
@@ -298,8 +291,8 @@ std::string stored_model_digest(const Comm& comm, const std::string& path) {
 }
 
 ModelOutput::ModelOutput(const Comm& comm, std::string path, PlannedModel planned,
-                         OutputOptions options)
-    : state_(std::make_unique<State>(comm, std::move(path), std::move(planned), options)) {
+                         OutputOptions options, bool resume)
+    : state_(std::make_unique<State>(comm, std::move(path), std::move(planned), options, resume)) {
   on_root(comm, "creating a model", [&] {
     expects(state_->planned.names.size() == state_->planned.headers.size() &&
                 (state_->folder || state_->planned.names.size() == 1),
@@ -314,11 +307,27 @@ ModelOutput::~ModelOutput() = default;
 void ModelOutput::write(std::size_t file, std::int64_t position, std::span<const std::byte> bytes) {
   expects(position >= 0 && std::ssize(bytes) <= state_->size(file) - position,
           "bytes of the model are written");
-  write_at(state_->descriptors[file], state_->name(file), position, bytes);
-  // Lets the disk begin now, so that it is not idle until the end.
-  ::sync_file_range(state_->descriptors[file], position, std::ssize(bytes), SYNC_FILE_RANGE_WRITE);
+  const std::string name = state_->name(file);
+  write_at(state_->descriptors[file], name, position, bytes);
+  state_->backlog.add(state_->descriptors[file], name, position, std::ssize(bytes));
   state_->written += std::ssize(bytes);
 }
+
+void ModelOutput::read(std::size_t file, std::int64_t position, std::span<std::byte> out) const {
+  read_at(state_->descriptors[file], state_->name(file), position, out);
+}
+
+std::string ModelOutput::name(std::size_t file) const { return state_->name(file); }
+
+void ModelOutput::sync() const {
+  for (std::size_t f = 0; f < state_->descriptors.size(); ++f) {
+    if (::fdatasync(state_->descriptors[f]) != 0) {
+      throw_errno(errno, "syncing", state_->name(f), ExitStatus::kIoFailed);
+    }
+  }
+}
+
+void ModelOutput::keep() noexcept { state_->kept = true; }
 
 void ModelOutput::finish(const Provenance& provenance) {
   State& state = *state_;

@@ -36,20 +36,37 @@ struct PlannedModel {
 // Written by all ranks to PATH.part, renamed when complete. `comm` is borrowed.
 class ModelOutput {
  public:
-  // Makes all files at full size, reserves their space, writes headers, copies side files.
+  // Makes all files at full size, reserves their space, writes headers, copies side files. With
+  // `resume` files and their data are those that an earlier run has left in PATH.part.
   //   where    collective
   //   throws   SharedError: kIoFailed if the disk is full; kCannotCreate also if another run is
-  //            writing PATH.part; kNoPermission
-  ModelOutput(const Comm& comm, std::string path, PlannedModel planned, OutputOptions options);
+  //            writing PATH.part; kNoPermission; kBadData if it is not what an earlier run of this
+  //            job leaves there
+  ModelOutput(const Comm& comm, std::string path, PlannedModel planned, OutputOptions options,
+              bool resume = false);
   ~ModelOutput();
   ModelOutput(const ModelOutput&) = delete;
   ModelOutput& operator=(const ModelOutput&) = delete;
 
   // Bytes from `position` of a file on (its header counts). Every byte of data once, by whom ever;
-  // several threads may write at a time.
+  // several threads may write at a time. Waits for the disk if too much is on its way there, so
+  // that sync() and finish() are a matter of seconds.
   //   where    local
   //   throws   Error(kIoFailed)
   void write(std::size_t file, std::int64_t position, std::span<const std::byte> bytes);
+  // Bytes that are there. Several threads may read at a time.
+  //   where    local
+  //   throws   Error(kIoFailed)
+  void read(std::size_t file, std::int64_t position, std::span<std::byte> out) const;
+  // Where they are, for messages: the name of the file in PATH.part.
+  std::string name(std::size_t file) const;
+
+  // Makes safe against a crash what this node's ranks have written.
+  //   where    local
+  //   throws   Error(kIoFailed)
+  void sync() const;
+  // PATH.part stays if the output is not finished: for jobs that are going to be resumed. Local.
+  void keep() noexcept;
 
   // Syncs, puts down where the model comes from, renames.
   //   where    collective

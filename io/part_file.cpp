@@ -84,8 +84,8 @@ void check_place(const std::string& path, bool force) {
   }
 }
 
-PartFile::PartFile(const std::string& path, bool force)
-    : path_(path), name_(path + ".part"), force_(force) {
+PartFile::PartFile(const std::string& path, bool force, bool resume)
+    : path_(path), name_(path + ".part"), force_(force), kept_(resume) {
   check_place(path_, force_);
   for (int tries = 0; tries < kTries; ++tries) {
     if (lock()) {
@@ -115,7 +115,7 @@ bool PartFile::lock() {
   }, named{};
   const bool same = ::fstat(opened, &mine) == 0 && ::stat(name_.c_str(), &named) == 0 &&
                     mine.st_ino == named.st_ino && mine.st_dev == named.st_dev;
-  if (!same || !S_ISREG(mine.st_mode) || ::ftruncate(opened, 0) != 0) {
+  if (!same || !S_ISREG(mine.st_mode) || (!kept_ && ::ftruncate(opened, 0) != 0)) {
     ::close(opened);
     if (same) {
       cannot_create(path_, text(name_, " is in the way"));
@@ -127,7 +127,9 @@ bool PartFile::lock() {
 }
 
 PartFile::~PartFile() {
-  if (descriptor_ >= 0) {
+  if (descriptor_ >= 0 && kept_) {
+    ::close(descriptor_);
+  } else if (descriptor_ >= 0) {
     // Emptied as well, because HDF5 may hold it open until the end: where the disk was full, it
     // could not write what it insists on writing then.
     static_cast<void>(::ftruncate(descriptor_, 0) == 0);

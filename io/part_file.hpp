@@ -18,9 +18,9 @@ void check_place(const std::string& path, bool force);
 // A process's own PATH.part, locked against other runs; removed unless committed. Local.
 class PartFile {
  public:
-  // Creates it, or takes over what a killed run has left.
+  // Creates it, or takes over what a killed run has left: empty, or with `resume` as it is.
   //   throws   Error: kCannotCreate (also if another run is writing it), kNoPermission
-  PartFile(const std::string& path, bool force);
+  PartFile(const std::string& path, bool force, bool resume = false);
   ~PartFile();
   PartFile(const PartFile&) = delete;
   PartFile& operator=(const PartFile&) = delete;
@@ -33,6 +33,9 @@ class PartFile {
   //   throws   Error(kIoFailed) with the bytes needed and free
   void reserve(std::int64_t bytes);
 
+  // From now on it stays if it is not committed. Local, never fails.
+  void keep() noexcept { kept_ = true; }
+
   // Gives back what is reserved beyond the end, syncs, renames to PATH, syncs the folder.
   //   throws   Error: kIoFailed, kCannotCreate
   void commit();
@@ -42,7 +45,7 @@ class PartFile {
   void check_free(std::int64_t bytes) const;
 
   std::string path_, name_;
-  bool force_;
+  bool force_, kept_;
   int descriptor_ = -1;
 };
 

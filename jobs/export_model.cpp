@@ -277,7 +277,7 @@ ExitStatus export_model(Context& context) {
   }
   io::ModelOutput output(world, plan.path, layout.planned, context.output_options());
   if (sources.base) {
-    copy_rest(context, *sources.base, layout.replaced, output, nullptr);
+    copy_parts(context, *sources.base, rest_of(*sources.model, layout.replaced), output);
   }
   write_layers(context, *sources.reader, layout, output);
   output.finish(plan.provenance);

@@ -19,28 +19,6 @@ constexpr std::int64_t kCopyBytes = INT64_C(4) << 20;
 
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
-// The data that `replaced` leave, in parts.
-std::vector<ModelStretch> rest_of(const io::Model& model,
-                                  const std::vector<ModelStretch>& replaced) {
-  std::vector<ModelStretch> parts;
-  for (std::size_t f = 0; f < model.files.size(); ++f) {
-    std::int64_t begin = model.files[f].header.data_start();
-    const auto add_until = [&](std::int64_t end) {
-      for (; begin < end; begin += kCopyBytes) {
-        parts.push_back({f, begin, std::min(begin + kCopyBytes, end)});
-      }
-    };
-    for (const ModelStretch& stretch : replaced) {
-      if (stretch.file == f) {
-        add_until(stretch.begin);
-        begin = stretch.end;
-      }
-    }
-    add_until(model.files[f].bytes());
-  }
-  return parts;
-}
-
 }  // namespace
 
 void ModelDigest::note(std::size_t file, std::int64_t position, std::int64_t bytes,
@@ -99,6 +77,18 @@ std::string ModelDigest::digest(const Comm& comm) const {
   return io::sha256(comm.broadcast_string(canonical, 0));
 }
 
+std::string ModelDigest::digest_headers(const io::Model& model) {
+  std::string canonical;
+  for (const io::ModelFile& file : model.files) {
+    const std::string header = io::spell_tensor_header(file.header);
+    canonical += text(file.bytes(), " ", io::crc32(std::as_bytes(std::span(header))), "\n");
+  }
+  for (const std::string& name : model.side_files) {
+    canonical += text(io::InputFile(model.path + "/" + name).size(), "\n");
+  }
+  return io::sha256(canonical);
+}
+
 ModelStretch stretch_of(const io::Model& model, io::TensorPlace place) {
   const std::int64_t begin = model.position(place);
   return {place.file, begin, begin + model.tensor(place).bytes};
@@ -115,30 +105,49 @@ io::PlannedModel plan_model(const io::Model& model) {
   return planned;
 }
 
-void copy_rest(Context& context, const io::ModelReader& reader,
-               const std::vector<ModelStretch>& replaced, io::ModelOutput& output,
-               ModelDigest* digest) {
+std::vector<ModelStretch> rest_of(const io::Model& model,
+                                  const std::vector<ModelStretch>& replaced) {
+  std::vector<ModelStretch> parts;
+  for (std::size_t f = 0; f < model.files.size(); ++f) {
+    std::int64_t begin = model.files[f].header.data_start();
+    const auto add_until = [&](std::int64_t end) {
+      for (; begin < end; begin += kCopyBytes) {
+        parts.push_back({f, begin, std::min(begin + kCopyBytes, end)});
+      }
+    };
+    for (const ModelStretch& stretch : replaced) {
+      if (stretch.file == f) {
+        add_until(stretch.begin);
+        begin = stretch.end;
+      }
+    }
+    add_until(model.files[f].bytes());
+  }
+  return parts;
+}
+
+std::uint32_t copy_part(const io::ModelReader& reader, const ModelStretch& part,
+                        io::ModelOutput& output, Bytes& buffer) {
+  buffer.resize(to_size(part.end - part.begin));
+  reader.read_bytes(part.file, part.begin, buffer);
+  output.write(part.file, part.begin, buffer);
+  return io::crc32(buffer);
+}
+
+void copy_parts(Context& context, const io::ModelReader& reader,
+                const std::vector<ModelStretch>& parts, io::ModelOutput& output,
+                const std::function<void()>& check) {
   const Comm& world = context.world;
   locally(world, "copying what is not pruned", [&] {
     const PhaseTimer timer(context.times, Phase::kWrite);
-    const std::vector<ModelStretch> all = rest_of(reader.model(), replaced);
-    std::vector<ModelStretch> mine;
-    for (std::size_t i = to_size(world.rank()); i < all.size(); i += to_size(world.ranks())) {
-      mine.push_back(all[i]);
-    }
-    std::vector<std::uint32_t> crcs(mine.size());
+    const std::int64_t mine =
+        (std::ssize(parts) + world.ranks() - 1 - world.rank()) / world.ranks();
     std::vector<Bytes> buffers(to_size(threads()));
-    parallel_for(std::ssize(mine), [&](std::int64_t i, int thread) {
-      const ModelStretch& part = mine[to_size(i)];
-      Bytes& buffer = buffers[to_size(thread)];
-      buffer.resize(to_size(part.end - part.begin));
-      reader.read_bytes(part.file, part.begin, buffer);
-      crcs[to_size(i)] = io::crc32(buffer);
-      output.write(part.file, part.begin, buffer);
+    parallel_for(mine, [&](std::int64_t i, int thread) {
+      check();
+      copy_part(reader, parts[to_size(world.rank() + i * world.ranks())], output,
+                buffers[to_size(thread)]);
     });
-    for (std::size_t i = 0; digest != nullptr && i < mine.size(); ++i) {
-      digest->note(mine[i].file, mine[i].begin, mine[i].end - mine[i].begin, crcs[i]);
-    }
   });
 }
 

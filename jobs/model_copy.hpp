@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ class ModelDigest {
   // What io::digest_files says of all files of the model, once every byte of data has been noted.
   //   where    collective over `comm`
   std::string digest(const Comm& comm) const;
+  // What is known of a model before its data are read: all sizes and headers. Local.
+  static std::string digest_headers(const io::Model& model);
 
  private:
   struct Part {
@@ -41,12 +44,21 @@ ModelStretch stretch_of(const io::Model& model, io::TensorPlace place);
 // The same files, headers and side files.
 io::PlannedModel plan_model(const io::Model& model);
 
-// Copies all data but `replaced`, whose stretches ascend within each file. `digest` may be null.
+// All data but `replaced`, whose stretches ascend within each file, in parts that fit into memory.
+//   where    local, pure
+std::vector<ModelStretch> rest_of(const io::Model& model,
+                                  const std::vector<ModelStretch>& replaced);
+
+// Copies a part and returns its CRC. Local; several threads may, each with its own buffer.
+std::uint32_t copy_part(const io::ModelReader& reader, const ModelStretch& part,
+                        io::ModelOutput& output, std::vector<std::byte>& buffer);
+
+// Copies parts; `check`, which may throw and is local, is asked before each.
 //   where    collective
 //   throws   SharedError as io::InputFile and io::ModelOutput
-void copy_rest(Context& context, const io::ModelReader& reader,
-               const std::vector<ModelStretch>& replaced, io::ModelOutput& output,
-               ModelDigest* digest);
+void copy_parts(
+    Context& context, const io::ModelReader& reader, const std::vector<ModelStretch>& parts,
+    io::ModelOutput& output, const std::function<void()>& check = [] {});
 
 // Weights as they are stored, zero where `rows` have none. What has not changed is taken from
 // `before`, unless that is empty.

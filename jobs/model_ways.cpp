@@ -72,12 +72,6 @@ std::vector<LayerOutcome> join_outcomes(const Comm& world, const std::vector<Lay
   return all;
 }
 
-UnitJob units_of(const ModelRun& run, const io::Provenance& provenance) {
-  return {"rows to read",      run.path,
-          provenance,          passes_of(run.pruning.settings) * run.pieces.all_rows(),
-          run.pieces.pieces(), run.memory.kept_bytes};
-}
-
 // As the first run has cut them.
 Pieces pieces_of(const ModelRun& run, const UnitRun& units) {
   return locally(run.context.world, "planning", [&] {
@@ -145,33 +139,18 @@ RuledPiece take_ruled(const ModelRun& run, const KeyRule& keys, std::int64_t lay
   return piece;
 }
 
-// What goes on from an earlier run: its record, the pieces it has cut and what they hold.
-struct Resumed {
-  Resumed(const ModelRun& of, const io::Provenance& provenance)
-      : run(of),
-        units(run.context, units_of(run, provenance)),
-        pieces(pieces_of(run, units)),
-        candidates(pieces, run.context.world.rank(), units.record(), kSettingAside) {}
-
-  // Reads what is left to read, and decides.
-  //   where    collective
-  std::vector<LayerOutcome> select() {
-    PruneReading reading(run.context, run.pruning, pieces, candidates, units);
-    const auto verdicts = reading.run(run.memory.group_bytes);
-    return candidates.settle(run.context.world, verdicts);
-  }
-
-  const ModelRun& run;
-  UnitRun units;
-  const Pieces pieces;
-  Candidates candidates;
-};
+// Reads what is left to read, and decides.
+//   where    collective
+std::vector<LayerOutcome> select(const ModelRun& run, ModelWork& work, Candidates& candidates) {
+  PruneReading reading(run.context, run.pruning, work.pieces, candidates, work.units);
+  const auto verdicts = reading.run(run.memory.group_bytes);
+  return candidates.settle(run.context.world, verdicts);
+}
 
 // Writes the layers that are pruned; `read` gives this rank's rows, local.
-void write_weights(Resumed& resumed, io::ModelOutput& output,
+void write_weights(const ModelRun& run, ModelWork& work, io::ModelOutput& output,
                    const std::function<CsrRows(std::int64_t layer, std::int64_t round)>& read) {
-  const ModelRun& run = resumed.run;
-  const Pieces& pieces = resumed.pieces;
+  const Pieces& pieces = work.pieces;
   const auto write = [&] {
     const PhaseTimer timer(run.context.times, Phase::kWrite);
     for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
@@ -181,7 +160,7 @@ void write_weights(Resumed& resumed, io::ModelOutput& output,
           run.reader.network().layers[to_size(layer)].weight.cols * io::bytes_of(type);
       const bool excluded = run.pruning.targets.excluded[to_size(layer)];
       for (std::int64_t round = 0; !excluded && round < pieces.rounds(layer); ++round) {
-        resumed.units.check_time();
+        work.units.check_time();
         const Range rows = pieces.rows(layer, round, run.context.world.rank());
         const std::int64_t position = position_of(run, layer, rows);
         // What is kept of weights is float32, which is not all of a float64.
@@ -191,17 +170,19 @@ void write_weights(Resumed& resumed, io::ModelOutput& output,
       }
     }
   };
-  resumed.units.attempt([&] { locally(run.context.world, "writing weights", write); });
+  work.units.attempt([&] { locally(run.context.world, "writing weights", write); });
 }
 
 }  // namespace
 
-ModelPruned apply_rules(const ModelRun& run, const io::Provenance& provenance,
-                        io::ModelOutput& output) {
+ModelWork::ModelWork(const ModelRun& run, const UnitJob& job)
+    : units(run.context, job), pieces(pieces_of(run, units)) {}
+
+ModelPruned apply_rules(const ModelRun& run, ModelWork& work, io::ModelOutput& output) {
   const Comm& world = run.context.world;
   const KeyRule keys = key_rule(run.pruning);
-  UnitRun units(run.context, units_of(run, provenance));
-  const Pieces pieces = pieces_of(run, units);
+  UnitRun& units = work.units;
+  const Pieces& pieces = work.pieces;
   std::vector<LayerOutcome> mine(run.reader.network().layers.size());
   Progress progress("pruning", pieces.count(), "pieces");
   for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
@@ -220,7 +201,6 @@ ModelPruned apply_rules(const ModelRun& run, const io::Provenance& provenance,
       progress.done(pieces.number(layer, round) + 1);
     }
   }
-  units.finish();
   return {join_outcomes(world, mine), std::nullopt};
 }
 
@@ -234,35 +214,31 @@ Pieces deal_model(const Comm& world, const Pruning& pruning, const PieceMemory& 
                 {std::max<std::int64_t>(pruning.settings.group.rows, 1), std::move(pieces)});
 }
 
-ModelPruned select_candidates(const ModelRun& run, const io::Provenance& provenance,
-                              io::ModelOutput& output) {
-  Resumed resumed(run, provenance);
+ModelPruned select_candidates(const ModelRun& run, ModelWork& work, io::ModelOutput& output) {
+  Candidates candidates(work.pieces, run.context.world.rank(), work.units.record(), kSettingAside);
   ModelPruned made;
-  made.outcomes = resumed.select();
-  write_weights(resumed, output, [&](std::int64_t layer, std::int64_t round) {
-    return resumed.candidates.read(layer, round, made.outcomes[to_size(layer)]);
+  made.outcomes = select(run, work, candidates);
+  write_weights(run, work, output, [&](std::int64_t layer, std::int64_t round) {
+    return candidates.read(layer, round, made.outcomes[to_size(layer)]);
   });
-  resumed.units.finish();
   return made;
 }
 
-ModelPruned rebuild_weights(const ModelRun& run, const io::Provenance& provenance,
-                            io::ModelOutput& output) {
-  Resumed resumed(run, provenance);
+ModelPruned rebuild_weights(const ModelRun& run, ModelWork& work, io::ModelOutput& output) {
+  Candidates candidates(work.pieces, run.context.world.rank(), work.units.record(), kSettingAside);
   std::vector<LayerOutcome> masked;
   CalibratedPruning::Mask mask;
   if (!run.pruning.settings.calibrated()) {
-    masked = resumed.select();
+    masked = select(run, work, candidates);
     mask = [&](std::int64_t layer, std::int64_t round) {
-      return resumed.candidates.read(layer, round, masked[to_size(layer)]);
+      return candidates.read(layer, round, masked[to_size(layer)]);
     };
   }
-  CalibratedPruning rebuilt(run.context, run.pruning, resumed.pieces, resumed.units, mask);
+  CalibratedPruning rebuilt(run.context, run.pruning, work.pieces, work.units, mask);
   rebuilt.run();
-  write_weights(resumed, output, [&](std::int64_t layer, std::int64_t round) {
+  write_weights(run, work, output, [&](std::int64_t layer, std::int64_t round) {
     return rebuilt.read(layer, round).rows;
   });
-  resumed.units.finish();
   return {rebuilt.outcomes(), std::nullopt};
 }
 

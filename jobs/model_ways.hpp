@@ -13,6 +13,7 @@
 #include "jobs/pieces.hpp"
 #include "jobs/prune_report.hpp"
 #include "jobs/prune_rules.hpp"
+#include "jobs/unit_run.hpp"
 
 namespace espalier::jobs {
 
@@ -21,9 +22,18 @@ struct ModelRun {
   Context& context;
   const Pruning& pruning;
   const io::ModelReader& reader;
-  const Pieces& pieces;
   const PieceMemory& memory;
   const std::string& path;
+};
+
+// What earlier runs have finished, and the pieces as the first of them has cut them.
+struct ModelWork {
+  //   where    collective
+  //   throws   SharedError as UnitRun and Pieces
+  ModelWork(const ModelRun& run, const UnitJob& job);
+
+  UnitRun units;
+  const Pieces pieces;
 };
 
 struct ModelPruned {
@@ -37,18 +47,13 @@ Pieces deal_model(const Comm& world, const Pruning& pruning, const PieceMemory& 
 
 // All of them are collective and throw SharedError.
 
-// What earlier runs have finished is not done again.
-
 // Methods that decide row by row: each piece is read, decided on and written. Writes all layers.
-ModelPruned apply_rules(const ModelRun& run, const io::Provenance& provenance,
-                        io::ModelOutput& output);
+ModelPruned apply_rules(const ModelRun& run, ModelWork& work, io::ModelOutput& output);
 // Methods whose weights compete by other keys than magnitudes, or in groups. Writes the layers that
 // are not excluded.
-ModelPruned select_candidates(const ModelRun& run, const io::Provenance& provenance,
-                              io::ModelOutput& output);
+ModelPruned select_candidates(const ModelRun& run, ModelWork& work, io::ModelOutput& output);
 // Methods that change the weights that stay by the Gram matrices of their inputs. Writes the layers
 // that are not excluded.
-ModelPruned rebuild_weights(const ModelRun& run, const io::Provenance& provenance,
-                            io::ModelOutput& output);
+ModelPruned rebuild_weights(const ModelRun& run, ModelWork& work, io::ModelOutput& output);
 
 }  // namespace espalier::jobs

@@ -15,20 +15,12 @@
 #include "jobs/dense_pruning.hpp"
 #include "jobs/model_ways.hpp"
 #include "jobs/output_plan.hpp"
+#include "jobs/prune_reading.hpp"
 #include "jobs/prune_report.hpp"
 #include "jobs/spelling.hpp"
 
 namespace espalier::jobs {
 namespace {
-
-ModelPruned prune_by_magnitude(const ModelRun& run, DensePruning& dense, io::ModelOutput& output,
-                               ModelDigest& digest) {
-  for (std::int64_t layer = 0; layer < run.pieces.layers(); ++layer) {
-    dense.prune(layer, output, digest);
-  }
-  dense.settle(output);
-  return {dense.outcomes(), dense.threshold()};
-}
 
 PruneSettings model_settings(const Options& options) {
   options.choice("to", {"safetensors"});
@@ -124,14 +116,36 @@ std::vector<std::string> input_digests(const ModelRun& run, const std::string& o
   return digests;
 }
 
+// What the record of finished units is told of the job. By magnitudes alone a model is pruned at
+// the speed of reading it: what is known before that has to do, and each unit has its own
+// checksums.
+UnitJob units_of(const ModelRun& run, const OutputPlan& plan, const Pieces& planned) {
+  UnitJob job{"rows to read",       run.path, plan.provenance, 0, planned.pieces(),
+              run.memory.kept_bytes};
+  const io::Model& model = run.reader.model();
+  const Comm& world = run.context.world;
+  if (DensePruning::can(run.pruning.settings)) {
+    job.what = "rows and parts";
+    job.items = DensePruning::items(run, planned);
+    job.provenance.inputs = {locally(world, "looking at " + model.place,
+                                     [&] { return ModelDigest::digest_headers(model); })};
+  } else {
+    job.items = passes_of(run.pruning.settings) * planned.all_rows();
+    job.provenance.inputs = input_digests(run, io::digest_files(world, model.paths()));
+  }
+  return job;
+}
+
 // Whether there is anything to do.
-bool begin_model(const ModelRun& run, OutputPlan& plan) {
+bool begin_model(const ModelRun& run, OutputPlan& plan, const Pieces& planned) {
   Context& context = run.context;
   const io::OutputOptions options = context.output_options();
   if (!options.force && io::output_exists(context.world, plan.path)) {
     io::Provenance same = plan.provenance;
     same.inputs = input_digests(run, io::digest_files(context.world, run.reader.model().paths()));
     if (io::stored_model_digest(context.world, plan.path) == io::job_digest(same)) {
+      io::UnitRecord::remove_leftover(context.world, plan.path,
+                                      io::job_digest(units_of(run, plan, planned).provenance));
       log_info(text(plan.path, " has been written by the same job already; nothing to do"));
       return false;
     }
@@ -160,36 +174,48 @@ void finish_report(const ModelRun& run, const OutputPlan& plan, const ModelPrune
                 " M weights/s"));
 }
 
-// Reads, decides and writes.
-ExitStatus write_pruned(const ModelRun& run, OutputPlan& plan, std::optional<DensePruning>& dense,
-                        double start) {
-  Context& context = run.context;
-  const Comm& world = context.world;
+// Reads, decides and writes all but the end of the output, and says where it comes from.
+ModelPruned make_model(const ModelRun& run, ModelWork& work, std::optional<DensePruning>& dense,
+                       io::Provenance& provenance, io::ModelOutput& output) {
+  if (dense) {
+    ModelPruned made = dense->run(output);
+    provenance.inputs = input_digests(run, dense->digest_model());
+    return made;
+  }
   const PruneSettings& settings = run.pruning.settings;
   const bool rebuilds = settings.calibrated() || settings.update;
   const bool selects = settings.counts() || rebuilds;
-  ModelDigest digest(run.reader.model());
-  if (!dense) {
-    plan.provenance.inputs =
-        input_digests(run, io::digest_files(world, run.reader.model().paths()));
+  work.units.attempt([&] {
+    copy_parts(run.context, run.reader, rest_of(run.reader.model(), weights_of(run, !selects)),
+               output, [&] { work.units.check_request(); });
+  });
+  return rebuilds  ? rebuild_weights(run, work, output)
+         : selects ? select_candidates(run, work, output)
+                   : apply_rules(run, work, output);
+}
+
+ExitStatus write_pruned(const ModelRun& run, OutputPlan& plan, const UnitJob& job, double start) {
+  Context& context = run.context;
+  ModelWork work(run, job);
+  plan.provenance.inputs = job.provenance.inputs;
+  std::optional<DensePruning> dense;
+  if (DensePruning::can(run.pruning.settings)) {
+    locally(context.world, "planning", [&] { dense.emplace(run, work); });
   }
-  io::ModelOutput output(world, plan.path, plan_model(run.reader.model()),
-                         context.output_options());
-  if (dense) {
-    dense->count();
-  }
-  copy_rest(context, run.reader, weights_of(run, dense || !selects), output, &digest);
-  const ModelPruned made = dense      ? prune_by_magnitude(run, *dense, output, digest)
-                           : rebuilds ? rebuild_weights(run, plan.provenance, output)
-                           : selects  ? select_candidates(run, plan.provenance, output)
-                                      : apply_rules(run, plan.provenance, output);
-  if (dense) {
-    plan.provenance.inputs = input_digests(run, digest.digest(world));
-  }
-  {
+  io::ModelOutput output(context.world, plan.path, plan_model(run.reader.model()),
+                         context.output_options(), dense && work.units.leaves_record());
+  ModelPruned made;
+  try {
+    made = make_model(run, work, dense, plan.provenance, output);
     const PhaseTimer timer(context.times, Phase::kWrite);
     output.finish(plan.provenance);
+  } catch (...) {
+    if (dense && work.units.leaves_record()) {
+      output.keep();
+    }
+    throw;
   }
+  work.units.finish();
   const double seconds = now_seconds() - start;
   finish_report(run, plan, made, seconds);
   std::int64_t kept = 0;
@@ -215,29 +241,26 @@ ExitStatus prune_model(Context& context) {
     open_other(world, pruning);
   }
   open_stats(world, pruning);
-  const std::string path = context.options.text("out");
+  std::string path = context.options.text("out");
+  while (path.size() > 1 && path.ends_with('/')) {
+    path.pop_back();
+  }
   const std::int64_t memory_bytes = context.memory_per_rank();
   PieceMemory memory;
-  const Pieces pieces = locally(world, "planning", [&] {
+  const Pieces planned = locally(world, "planning", [&] {
     pruning.targets = prune_targets(pruning.settings, pruning.network());
     check_stats(pruning);
     memory = plan_pieces(memory_bytes -
                          CalibratedPruning::plan_bytes(pruning, world.ranks(), memory_bytes));
     return deal_model(world, pruning, memory);
   });
-  const ModelRun run{context, pruning, *reader, pieces, memory, path};
+  const ModelRun run{context, pruning, *reader, memory, path};
   locally(world, "planning", [&] { check_model(run); });
   OutputPlan plan = describe_output(run);
-  if (!begin_model(run, plan)) {
+  if (!begin_model(run, plan, planned)) {
     return ExitStatus::kDone;
   }
-  std::optional<DensePruning> dense;
-  if (DensePruning::can(pruning.settings) && !pruning.settings.update) {
-    locally(world, "planning", [&] {
-      dense.emplace(context, pruning, *reader, pieces, memory.group_bytes, folder_of(path));
-    });
-  }
-  return write_pruned(run, plan, dense, start);
+  return write_pruned(run, plan, units_of(run, plan, planned), start);
 }
 
 }  // namespace espalier::jobs

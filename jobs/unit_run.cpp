@@ -70,6 +70,7 @@ UnitRun::UnitRun(Context& context, const UnitJob& job)
       record_(context.world,
               {job.path, job.provenance, job.items, !context.options.flag("no-resume"), job.cut,
                job.most_pending_bytes}) {
+  leaves_record_ = record_.earlier_runs() > 0;
   context_.report.set("restarts", record_.earlier_runs());
   report_units();
   if (record_.earlier_runs() > 0) {
@@ -90,7 +91,11 @@ void UnitRun::report_units() {
 void UnitRun::save() {
   const PhaseTimer timer(context_.times, Phase::kWrite);
   const double start = now_seconds();
+  if (before_save_) {
+    locally(context_.world, "saving finished units", before_save_);
+  }
   record_.save();
+  leaves_record_ = context_.world.sum(static_cast<std::int64_t>(record_.units())) > 0;
   control_.note_saved(now_seconds() - start);
 }
 
@@ -102,13 +107,13 @@ void UnitRun::after_unit() {
   save();
   if (order == Order::kStop) {
     report_units();
-    const bool nothing = context_.world.sum(static_cast<std::int64_t>(record_.units())) == 0;
-    throw SharedError(ExitStatus::kStoppedEarly,
-                      text("stopped early by ", control_.reason(),
-                           nothing ? std::string(", before anything was finished that could be "
-                                                 "saved; the same command starts again")
-                                   : text(" and saved in ", record_.folder(),
-                                          "; the same command goes on from there")));
+    throw SharedError(
+        ExitStatus::kStoppedEarly,
+        text("stopped early by ", control_.reason(),
+             !leaves_record_ ? std::string(", before anything was finished that could be "
+                                           "saved; the same command starts again")
+                             : text(" and saved in ", record_.folder(),
+                                    "; the same command goes on from there")));
   }
   log_detail("saved what is finished");
 }
@@ -157,11 +162,21 @@ void UnitRun::attempt(const std::function<void()>& work) {
   }
 }
 
+void UnitRun::give_up() const {
+  throw Error(ExitStatus::kStoppedEarly,
+              text("stopped early by ", control_.own_reason(),
+                   ", before anything was finished in this run; the same command goes on"));
+}
+
 void UnitRun::check_time() const {
   if (control_.gives_up_unit()) {
-    throw Error(ExitStatus::kStoppedEarly,
-                text("stopped early by ", control_.own_reason(),
-                     ", before anything was finished in this run; the same command goes on"));
+    give_up();
+  }
+}
+
+void UnitRun::check_request() const {
+  if (control_.request_waits()) {
+    give_up();
   }
 }
 

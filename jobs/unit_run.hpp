@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "framework/stop.hpp"
@@ -67,6 +68,15 @@ class UnitRun {
   // Within `locally`, between pieces of work that leave nothing behind.
   //   throws   Error(kStoppedEarly) if gives_up_unit()
   void check_time() const;
+  // The same for signals only: where the work of earlier runs is looked at, so that with however
+  // little time a run gets to work of its own.
+  void check_request() const;
+
+  // What each save begins with, on every rank: what units speak of has to be safe before they are.
+  // It is local, may fail and may add units.
+  void before_save(std::function<void()> work) { before_save_ = std::move(work); }
+  // Whether a later run finds something that is saved. Local.
+  bool leaves_record() const noexcept { return leaves_record_; }
 
   // The output is complete.
   //   where    collective
@@ -75,6 +85,7 @@ class UnitRun {
  private:
   void save();
   void report_units();
+  [[noreturn]] void give_up() const;
 
   Context& context_;
   std::string what_;
@@ -82,6 +93,8 @@ class UnitRun {
   StopControl control_;
   Watchdog watchdog_;
   io::UnitRecord record_;
+  std::function<void()> before_save_;
+  bool leaves_record_ = false;
 };
 
 }  // namespace espalier::jobs
