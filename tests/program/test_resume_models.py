@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""prune MODEL --to safetensors by magnitudes stops in time and goes on where it was: what is written
+already lies in OUT.part, and is trusted only if it is what it was."""
+import json
+import os
+import shutil
+import signal
+import time
+
+import numpy
+
+import safetensors_format as st
+import test_prune_model as models
+from resumable import Background, saved, wait_until
+from support import ProgramTest, content, main
+
+STOPPED = 75
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+TYPES = ("BF16", "F16", "F32")
+
+
+def many_layers(number):
+    """Layers of all types with a bias each, in two shards; the float32 among them near each other,
+    so that some are in doubt to the end."""
+    def tensors(first):
+        found = {}
+        for n in range(first, first + number // 2):
+            values = models.weights(n, (64, 40), 60)
+            if n % 3 == 2:
+                values = numpy.float32(0.05) * (1 + values * numpy.float32(1e-4))
+            found[f"{n}.weight"] = st.Tensor.of(TYPES[n % 3], values)
+            found[f"{n}.bias"] = st.Tensor.of("F32", models.weights(n, (7,)))
+        return found
+    return {SHARDS[0]: tensors(0), SHARDS[1]: tensors(number // 2)}
+
+
+def report(path="run.json"):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def everything(folder):
+    """The content of all files."""
+    return {name: content(f"{folder}/{name}") for name in os.listdir(folder)}
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 4]))
+
+
+class ResumeModels(ProgramTest):
+    def assert_nothing_half_written(self, folder):
+        """But beside a record."""
+        for name in os.listdir(folder):
+            if name.endswith(".part"):
+                self.assertTrue(os.path.exists(f"{folder}/{name[:-5]}.units/manifest"), name)
+
+    def model(self, number):
+        files = many_layers(number)
+        models.write_folder("model", files)
+        return files
+
+    def job(self, *method, out="out"):
+        return ["prune", "model", "--to", "safetensors", "-o", out, *method]
+
+    def undisturbed(self, *method):
+        """The bytes that all others are compared with, and how many units they take."""
+        shutil.rmtree("whole", ignore_errors=True)
+        self.espalier(*self.job(*method, out="whole"), "--report", "run.json", ranks=4)
+        self.assertEqual(report()["units_skipped"], 0)
+        return everything("whole"), report()["units_done"]
+
+    def step(self, *job, ranks):
+        """A run without any time: it finishes one round of work and saves it."""
+        before = len(saved("out"))
+        self.espalier(*job, "--max-time", 0, "--report", "run.json", ranks=ranks, status=STOPPED)
+        self.assertEqual(report()["units_skipped"], before)
+        self.assertGreater(len(saved("out")), before)
+        self.assertFalse(os.path.exists("out"))
+
+    def finish(self, *job, ranks, wanted):
+        before = len(saved("out"))
+        self.assertGreater(before, 0)
+        self.espalier(*job, "--report", "run.json", ranks=ranks)
+        self.assertEqual(report()["units_skipped"], before)
+        self.assertEqual(everything("out"), wanted)
+        self.assertEqual([name for name in os.listdir() if name.startswith("out.")], [])
+
+    def test_all_scopes_stopped_again_and_again(self):
+        files = self.model(4)
+        for number, (scope, method) in enumerate((
+                ("layer", ["--method", "magnitude", "--sparsity", 0.7, "--scope", "layer"]),
+                ("row", ["--method", "magnitude", "--sparsity", 0.6, "--scope", "row",
+                         "--exclude", "1.weight"]),
+                (None, ["--method", "threshold", "--threshold", 0.05]))):
+            with self.subTest(method=method):
+                wanted, units = self.undisturbed(*method)
+                if scope:
+                    pruned = models.expected(files, method[3], scope,
+                                             {"1.weight"} if "--exclude" in method else ())
+                    for name, tensors in pruned.items():
+                        found = st.read(f"whole/{name}")[0]
+                        self.assertTrue(all(found[t].data == tensors[t].data for t in tensors))
+                job = self.job(*method)
+                # The first run cuts four pieces a layer, as the undisturbed one did.
+                for ranks in (4, 3, 1, 2):
+                    self.step(*job, ranks=ranks)
+                self.assertLess(len(saved("out")), units)
+                self.finish(*job, ranks=number + 1, wanted=wanted)
+                shutil.rmtree("out")
+
+    def test_stopped_after_every_round_and_while_it_settles(self):
+        """A run that is killed while it takes back what was in doubt leaves some of it as it is."""
+        files = self.model(4)
+        method = ["--method", "magnitude", "--sparsity", 0.5]
+        wanted, units = self.undisturbed(*method)
+        for name, tensors in models.expected(files, 0.5, "global").items():
+            found = st.read(f"whole/{name}")[0]
+            self.assertTrue(all(found[t].data == tensors[t].data for t in tensors))
+        job = self.job(*method)
+        runs = 0
+        while len(saved("out")) < units:
+            self.step(*job, ranks=4 if runs % 5 < 3 else 3)
+            runs += 1
+        self.assertGreater(runs, 8)
+        unsettled = everything("out.part")
+        self.assertEqual(unsettled[SHARDS[0]], wanted[SHARDS[0]])
+        self.assertNotEqual(unsettled[SHARDS[1]], wanted[SHARDS[1]])
+        shutil.copyfile(f"whole/{SHARDS[1]}", f"out.part/{SHARDS[1]}")
+        shutil.copytree("out.units", "units")
+        self.finish(*job, ranks=2, wanted=wanted)
+        # Killed before it could take its record away, and run again.
+        os.rename("units", "out.units")
+        self.assertIn("nothing to do", self.espalier(*job).err)
+        self.assertFalse(os.path.exists("out.units"))
+
+    def interrupt(self, units, *job, ranks, number):
+        """Starts the job and ends a rank by a signal when it has saved so many units."""
+        run = Background([*job, "--save-interval", 0, "--report", "run.json"], ranks)
+        self.addCleanup(run.close)
+        self.assertTrue(wait_until(lambda: len(saved("out")) >= units, run), run.said())
+        since = time.monotonic()
+        os.kill(run.rank_pids()[-1], number)
+        if number == signal.SIGKILL:
+            self.assertNotIn(run.wait(), (0, STOPPED), run.said())
+        else:
+            self.assertEqual(run.wait(), STOPPED, run.said())
+            self.assertLess(time.monotonic() - since, 10)
+        self.assertFalse(os.path.exists("out"))
+        self.assertTrue(os.path.isdir("out.part"))
+
+    def test_signals_and_kills(self):
+        """While it counts, copies and writes."""
+        self.model(48)
+        method = ["--method", "magnitude", "--sparsity", 0.5]
+        wanted, units = self.undisturbed(*method)
+        job = self.job(*method)
+        self.interrupt(3, *job, ranks=4, number=signal.SIGUSR2)
+        self.assertLess(len(saved("out")), 150)
+        self.interrupt(60, *job, ranks=1, number=signal.SIGKILL)
+        counted = 4 * 48
+        self.interrupt(counted + 5, *job, ranks=2, number=signal.SIGKILL)
+        self.interrupt(counted + 60, *job, ranks=3, number=signal.SIGUSR2)
+        self.interrupt(counted + 120, *job, ranks=1, number=signal.SIGKILL)
+        self.assertLess(len(saved("out")), units)
+        self.finish(*job, ranks=4, wanted=wanted)
+
+    def test_nothing_is_trusted(self):
+        files = self.model(2)
+        method = ["--method", "magnitude", "--sparsity", 0.5]
+        wanted, units = self.undisturbed(*method)
+        job = self.job(*method)
+        while len(saved("out")) < units - 4:
+            self.step(*job, ranks=4)
+        for name in ("model", "out.part", "out.units"):
+            shutil.copytree(name, f"kept/{name}")
+        inputs = st.read(f"model/{SHARDS[0]}")[0]
+        self.assertEqual(list(inputs)[0], "0.weight")
+        with open(f"model/{SHARDS[0]}", "rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+        size = os.path.getsize(f"model/{SHARDS[1]}")
+        record = sorted(os.listdir("out.units"))
+        self.assertEqual(record[0], "manifest")
+        bias = start + len(inputs["0.weight"].data) + 3
+
+        def refused(words, damage, ranks):
+            damage()
+            line = self.espalier(*job, status=65, ranks=ranks).complaint()
+            for word in (*words, "--no-resume"):
+                self.assertIn(word, line)
+            self.assertFalse(os.path.exists("out"))
+            for name in ("model", "out.part", "out.units"):
+                shutil.rmtree(name, ignore_errors=True)
+                shutil.copytree(f"kept/{name}", name)
+
+        for ranks, words, damage in (
+                (2, [f"out.part/{SHARDS[0]} is damaged"],
+                 lambda: flip(f"out.part/{SHARDS[0]}", start + 10)),
+                (1, [f"out.part/{SHARDS[0]} is damaged"],
+                 lambda: flip(f"out.part/{SHARDS[0]}", bias)),
+                (3, ["header", "out.part", "damaged"], lambda: flip(f"out.part/{SHARDS[1]}", 20)),
+                (2, ["out.part", "bytes"], lambda: os.truncate(f"out.part/{SHARDS[0]}", size - 1)),
+                (1, ["out.part", "gone"], lambda: os.unlink(f"out.part/{SHARDS[1]}")),
+                (1, ["out.part", "gone"], lambda: shutil.rmtree("out.part")),
+                (3, ["out.units", "damaged"], lambda: flip(f"out.units/{record[0]}", 60)),
+                (2, ["out.units", "damaged"], lambda: flip(f"out.units/{record[-1]}", 5)),
+                (2, [f"model/{SHARDS[0]}", "has changed"],
+                 lambda: flip(f"model/{SHARDS[0]}", start + 10)),
+                (1, [f"model/{SHARDS[0]}", "has changed"],
+                 lambda: flip(f"model/{SHARDS[0]}", bias)),
+                # Counted, not written yet.
+                (2, [f"model/{SHARDS[1]}", "1.weight has changed"],
+                 lambda: flip(f"model/{SHARDS[1]}", size - 40)),
+                (2, ["input 1 has changed"],
+                 lambda: st.write(f"model/{SHARDS[1]}", {
+                     **files[SHARDS[1]], "1.bias": st.Tensor.of("F16", models.weights(1, (14,)))},
+                                  {"format": "pt"}, padding=5))):
+            with self.subTest(words=words):
+                refused(words, damage, ranks)
+        self.refused(*self.job("--method", "magnitude", "--sparsity", 0.6), status=65, output="out",
+                     words=["sparsity (0.5, now 0.6)", "--no-resume"])
+        self.finish(*job, ranks=3, wanted=wanted)
+
+    def test_one_file(self):
+        """And a record that is dropped."""
+        st.write("m.safetensors", many_layers(4)[SHARDS[0]])
+        job = ["prune", "m.safetensors", "--to", "safetensors", "--method", "magnitude",
+               "--sparsity", 0.5]
+        self.espalier(*job, "-o", "whole.safetensors")
+        for ranks in (1, 2):
+            self.espalier(*job, "-o", "out.safetensors", "--max-time", 0, ranks=ranks,
+                          status=STOPPED)
+        shutil.copytree("out.safetensors.units", "units")
+        self.espalier(*job, "-o", "out.safetensors", "--report", "run.json", ranks=2)
+        self.assertGreater(report()["units_skipped"], 1)
+        os.rename("units", "out.safetensors.units")
+        self.assertEqual(content("out.safetensors"), content("whole.safetensors"))
+        self.espalier(*job, "-o", "out.safetensors", "--force", "--no-resume", "--report",
+                      "run.json")
+        self.assertEqual(report()["units_skipped"], 0)
+        self.assertEqual(content("out.safetensors"), content("whole.safetensors"))
+        self.assertFalse(os.path.exists("out.safetensors.part"))
+
+
+if __name__ == "__main__":
+    main()
