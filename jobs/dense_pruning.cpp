@@ -9,7 +9,6 @@
 #include "framework/agree.hpp"
 #include "framework/parallel.hpp"
 #include "io/checksum.hpp"
-#include "io/part_file.hpp"
 #include "jobs/dense_elements.hpp"
 #include "kernels/masks.hpp"
 
@@ -18,8 +17,6 @@ namespace {
 
 using io::WeightType;
 using kernels::WordKind;
-
-constexpr std::uint32_t kLower = (1U << kernels::kBinShift) - 1;
 
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
@@ -66,8 +63,7 @@ DensePruning::DensePruning(const ModelRun& run, ModelWork& work)
       group_of_(run.reader.network().layers.size(), -1),
       buffers_(to_size(threads())),
       left_(run.reader.network().layers.size()),
-      doubts_(to_size(work.pieces.count())),
-      doubtful_(io::folder_of(run.path), run.memory.group_bytes / 4),
+      doubts_(run, work.pieces),
       progress_("pruning", work.pieces.count() * (writing_pass(run.pruning) + 1), "pieces") {
   for (std::size_t g = 0; g < pruning_.targets.groups.size(); ++g) {
     for (const std::int64_t layer : pruning_.targets.groups[g].layers) {
@@ -94,7 +90,7 @@ ModelPruned DensePruning::run(io::ModelOutput& output) {
         units_.after_unit(pieces_.items(writing_pass(pruning_), layer, pieces_.rows(layer, round)));
       }
     }
-    settle(output);
+    doubts_.settle(groups_, left_, output, units_);
   });
   return {outcomes(), threshold()};
 }
@@ -334,103 +330,7 @@ void DensePruning::keep(const Piece& piece) {
   }
   counting_.check_same(piece.layer, piece.round, piece.done->read_crc);
   left_[to_size(piece.layer)] += {piece.done->kept, piece.done->removed_squares};
-  doubts_[to_size(pieces_.number(piece.layer, piece.round))] = {
-      doubtful_.append(std::as_bytes(std::span(piece.done->doubts))),
-      std::ssize(piece.done->doubts) / 2};
-}
-
-// Calls use(layer, piece's number, elements and magnitudes) for the pieces of a group with doubts.
-template <typename Use>
-void DensePruning::for_doubts(std::int64_t group, Use&& use) const {
-  for (const std::int64_t layer : pruning_.targets.groups[to_size(group)].layers) {
-    for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-      const Doubts& doubts = doubts_[to_size(pieces_.number(layer, round))];
-      if (doubts.count > 0) {
-        std::vector<std::uint32_t> pairs(to_size(2 * doubts.count));
-        doubtful_.read(doubts.position, std::as_writable_bytes(std::span(pairs)));
-        use(pieces_.number(layer, round), pairs);
-      }
-    }
-  }
-}
-
-// Narrows the cut of a group to a magnitude and counts its equals in each piece.
-void DensePruning::settle_group(std::int64_t number, std::vector<std::int64_t>& equals) {
-  DenseGroup& group = groups_[to_size(number)];
-  std::vector<std::int64_t> counts(kLower + 1, 0);
-  locally(context_.world, "counting doubts", [&] {
-    for_doubts(number, [&](std::int64_t, const std::vector<std::uint32_t>& pairs) {
-      for (std::size_t i = 1; i < pairs.size(); i += 2) {
-        ++counts[pairs[i] & kLower];
-      }
-    });
-  });
-  context_.world.sum(counts);
-  std::size_t lower = counts.size();
-  while (group.equals > counts[--lower]) {
-    group.equals -= counts[lower];
-  }
-  group.cut |= static_cast<std::uint32_t>(lower);
-  locally(context_.world, "counting equals", [&] {
-    for_doubts(number, [&](std::int64_t piece, const std::vector<std::uint32_t>& pairs) {
-      for (std::size_t i = 1; i < pairs.size(); i += 2) {
-        equals[to_size(piece)] += pairs[i] == group.cut ? 1 : 0;
-      }
-    });
-  });
-}
-
-void DensePruning::settle(io::ModelOutput& output) {
-  const auto in_doubt = [](const DenseGroup& group) { return !group.settled && !group.exact; };
-  if (std::none_of(groups_.begin(), groups_.end(), in_doubt)) {
-    return;
-  }
-  std::vector<std::int64_t> equals(to_size(pieces_.count()), 0);
-  std::vector<LayerVerdict> verdicts(group_of_.size());
-  for (std::size_t g = 0; g < groups_.size(); ++g) {
-    if (in_doubt(groups_[g])) {
-      settle_group(static_cast<std::int64_t>(g), equals);
-      for (const std::int64_t layer : pruning_.targets.groups[g].layers) {
-        verdicts[to_size(layer)] = {
-            static_cast<std::int64_t>(g), {groups_[g].cut, groups_[g].equals}, {}};
-      }
-    }
-  }
-  const auto stay = share_equals(context_.world, pieces_, equals, verdicts);
-  locally(context_.world, "deciding on doubts", [&] {
-    const PhaseTimer timer(context_.times, Phase::kWrite);
-    for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
-      for (std::int64_t round = 0;
-           verdicts[to_size(layer)].group >= 0 && round < pieces_.rounds(layer); ++round) {
-        units_.check_request();
-        take_back(layer, round, stay[to_size(pieces_.number(layer, round))], output);
-      }
-    }
-  });
-}
-
-// Makes zeros of the weights of a piece that were in doubt and go.
-void DensePruning::take_back(std::int64_t layer, std::int64_t round, std::int64_t stay,
-                             io::ModelOutput& output) {
-  const Doubts& doubts = doubts_[to_size(pieces_.number(layer, round))];
-  std::vector<std::uint32_t> pairs(to_size(2 * doubts.count));
-  doubtful_.read(doubts.position, std::as_writable_bytes(std::span(pairs)));
-  const std::uint32_t cut = groups_[to_size(group_of_[to_size(layer)])].cut;
-  const std::int64_t cols = reader_.network().layers[to_size(layer)].weight.cols;
-  const std::int64_t width = io::bytes_of(reader_.type(layer));
-  const io::TensorPlace place = reader_.place(layer);
-  const std::int64_t first = reader_.model().position(place) +
-                             pieces_.rows(layer, round, context_.world.rank()).begin * cols * width;
-  const std::vector<std::byte> zero(to_size(width));
-  for (std::size_t i = 0; i < pairs.size(); i += 2) {
-    const std::uint32_t bits = pairs[i + 1];
-    if (bits > cut || (bits == cut && stay-- > 0)) {
-      continue;
-    }
-    output.write(place.file, first + static_cast<std::int64_t>(pairs[i]) * width, zero);
-    const auto value = static_cast<double>(std::bit_cast<float>(bits));
-    left_[to_size(layer)] += {-1, value * value};
-  }
+  doubts_.note(pieces_.number(piece.layer, piece.round), piece.done->doubts);
 }
 
 std::vector<LayerOutcome> DensePruning::outcomes() const {

@@ -9,8 +9,8 @@
 
 #include "framework/log.hpp"
 #include "io/model_output.hpp"
-#include "io/side_file.hpp"
 #include "jobs/dense_counting.hpp"
+#include "jobs/dense_doubts.hpp"
 #include "jobs/model_copy.hpp"
 #include "jobs/model_ways.hpp"
 #include "jobs/placed_units.hpp"
@@ -62,9 +62,6 @@ class DensePruning {
     std::vector<Chunk> chunks;
     std::optional<PlacedUnit> done;  // at last, or by an earlier run
   };
-  struct Doubts {
-    std::int64_t position = 0, count = 0;
-  };
   using Words = std::span<std::byte>;
 
   Piece piece_of(std::int64_t layer, std::int64_t round) const;
@@ -79,12 +76,6 @@ class DensePruning {
   void find_doubts(std::int64_t layer, Limits limits, Words words, Chunk& chunk) const;
   PlacedUnit join(const Piece& piece) const;
   void keep(const Piece& piece);
-  void settle(io::ModelOutput& output);
-  void settle_group(std::int64_t number, std::vector<std::int64_t>& equals);
-  void take_back(std::int64_t layer, std::int64_t round, std::int64_t stay,
-                 io::ModelOutput& output);
-  template <typename Use>
-  void for_doubts(std::int64_t group, Use&& use) const;
   std::vector<LayerOutcome> outcomes() const;
   std::optional<double> threshold() const noexcept;
 
@@ -101,8 +92,7 @@ class DensePruning {
   std::vector<std::vector<std::byte>> buffers_;  // by thread
   std::vector<std::byte> piece_;
   std::vector<kernels::Left> left_;  // by layer, of this rank
-  std::vector<Doubts> doubts_;       // by piece
-  io::SideFile doubtful_;
+  DenseDoubts doubts_;
   Progress progress_;
 };
 
