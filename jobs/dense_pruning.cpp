@@ -18,6 +18,9 @@ namespace {
 using io::WeightType;
 using kernels::WordKind;
 
+// Elements that are looked at one by one if any of them is in doubt, which is rare.
+constexpr std::size_t kLookedAt = 1024;
+
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
 // The least float32 that is not below t.
@@ -288,16 +291,19 @@ void DensePruning::decide(std::int64_t layer, Chunk& chunk, Words words) const {
 // Notes element and magnitude of what lies in the bin of the cut.
 void DensePruning::find_doubts(std::int64_t layer, Limits limits, Words words, Chunk& chunk) const {
   const WordKind kind = kind_of(reader_.type(layer));
+  const std::uint32_t mask = kind == WordKind::kFloat ? 0x7FFFFFFFU : 0x7FFFU;
   with_words(kind, words, [&](auto all) {
-    if (count_from(all, limits.least) == count_from(all, limits.above)) {
-      return;
-    }
-    const std::uint32_t mask = kind == WordKind::kFloat ? 0x7FFFFFFFU : 0x7FFFU;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      const std::uint32_t magnitude = all[i] & mask;
-      if (magnitude >= limits.least && magnitude < limits.above) {
-        chunk.doubts.push_back(static_cast<std::uint32_t>(i));
-        chunk.doubts.push_back(kernels::float_bits(kind, magnitude));
+    for (std::size_t first = 0; first < all.size(); first += kLookedAt) {
+      const auto some = all.subspan(first, std::min(kLookedAt, all.size() - first));
+      if (count_from(some, limits.least) == count_from(some, limits.above)) {
+        continue;
+      }
+      for (std::size_t i = 0; i < some.size(); ++i) {
+        const std::uint32_t magnitude = some[i] & mask;
+        if (magnitude >= limits.least && magnitude < limits.above) {
+          chunk.doubts.push_back(static_cast<std::uint32_t>(first + i));
+          chunk.doubts.push_back(kernels::float_bits(kind, magnitude));
+        }
       }
     }
   });
