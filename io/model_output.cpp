@@ -240,10 +240,6 @@ void ModelOutput::State::create() {
       copy_file(planned.side_folder + "/" + side, part + "/" + side);
     }
   }
-  if (folder) {
-    sync_folder(part);
-  }
-  sync_folder(folder_of(path));
 }
 
 void ModelOutput::State::open_files() {
@@ -325,6 +321,10 @@ void ModelOutput::sync() const {
       throw_errno(errno, "syncing", state_->name(f), ExitStatus::kIoFailed);
     }
   }
+  if (state_->folder) {
+    sync_folder(state_->part);
+  }
+  sync_folder(folder_of(state_->path));
 }
 
 void ModelOutput::keep() noexcept { state_->kept = true; }
