@@ -20,7 +20,7 @@ void try_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(file), {}};
   try_bytes(bytes);
-  const std::size_t step = bytes.size() / 256 + 1;
+  const std::size_t step = bytes.size() / 64 + 1;
   for (std::size_t i = 0; i < bytes.size(); i += step) {
     try_bytes(bytes.substr(0, i));
     for (const char flip : {'\x01', '\x10', '\x80', '\xFF'}) {
