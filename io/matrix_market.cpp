@@ -272,10 +272,8 @@ class MarketSource::Stream : public EntryStream {
                          source_.rows, " x ", source_.cols));
     }
     const Entry entry{static_cast<std::uint32_t>(row_), static_cast<std::uint32_t>(col_), *value};
-    if (++row_ == source_.rows) {
-      ++col_;
-      row_ = first_row(col_);
-    }
+    ++row_;
+    turn_columns();
     return entry;
   }
 
@@ -286,11 +284,19 @@ class MarketSource::Stream : public EntryStream {
                                                        : col + 1;
   }
 
+  // Beyond a column's end the next one begins that has values; the last of a skew one has none.
+  void turn_columns() {
+    while (col_ < source_.cols && row_ >= source_.rows) {
+      row_ = first_row(++col_);
+    }
+  }
+
   // Where the range's first value belongs: there is no telling but by counting those before it.
   void seek_array() {
     Lines before(source_.file_, {source_.begin_, range_.begin});
     col_ = 0;
     row_ = first_row(0);
+    turn_columns();
     if (range_.begin <= source_.begin_) {
       return;
     }
@@ -300,10 +306,8 @@ class MarketSource::Stream : public EntryStream {
       if (first.empty() || first.starts_with('%')) {
         continue;
       }
-      if (++row_ == source_.rows) {
-        ++col_;
-        row_ = first_row(col_);
-      }
+      ++row_;
+      turn_columns();
     }
   }
 

@@ -314,6 +314,8 @@ class HostileMatricesTest(RandomTest):
             "huge.mtx": ([banner, "3 3 9223372036854775808", "1 1 1"], "line 2"),
             "wide.mtx": ([banner, "3 99999999999 1", "1 1 1"], "99999999999"),
             "twice.mtx": ([banner, "3 3 2", "2 3 1", "2 3 4"], "row 1, column 2", "twice"),
+            "skew.mtx": (["%%MatrixMarket matrix array real skew-symmetric", "3 3", "1", "2", "3", "4"],
+                         "line 6"),
             "array.mtx": (["%%MatrixMarket matrix array real general", "2 2", "1", "2", "3", "4",
                            "5"], "line 7"),
             "oblong.mtx": ([banner.replace("general", "symmetric"), "2 3 1", "1 1 1"], "square"),
