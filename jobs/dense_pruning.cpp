@@ -29,15 +29,6 @@ float float_from(double t) {
   return static_cast<double>(near) < t ? std::nextafter(near, INFINITY) : near;
 }
 
-// What is copied as it is: all but the layers.
-std::vector<ModelStretch> rest_of_layers(const io::ModelReader& reader) {
-  std::vector<ModelStretch> layers;
-  for (std::int64_t layer = 0; layer < std::ssize(reader.network().layers); ++layer) {
-    layers.push_back(stretch_of(reader.model(), reader.place(layer)));
-  }
-  return rest_of(reader.model(), layers);
-}
-
 // The pass that writes, after the one that counts if there is one.
 std::int64_t writing_pass(const Pruning& pruning) { return pruning.targets.groups.empty() ? 0 : 1; }
 

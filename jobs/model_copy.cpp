@@ -105,6 +105,14 @@ io::PlannedModel plan_model(const io::Model& model) {
   return planned;
 }
 
+std::vector<ModelStretch> rest_of_layers(const io::ModelReader& reader) {
+  std::vector<ModelStretch> layers;
+  for (std::int64_t layer = 0; layer < std::ssize(reader.network().layers); ++layer) {
+    layers.push_back(stretch_of(reader.model(), reader.place(layer)));
+  }
+  return rest_of(reader.model(), layers);
+}
+
 std::vector<ModelStretch> rest_of(const io::Model& model,
                                   const std::vector<ModelStretch>& replaced) {
   std::vector<ModelStretch> parts;

@@ -49,6 +49,9 @@ io::PlannedModel plan_model(const io::Model& model);
 std::vector<ModelStretch> rest_of(const io::Model& model,
                                   const std::vector<ModelStretch>& replaced);
 
+// All data but the layers of a reader.
+std::vector<ModelStretch> rest_of_layers(const io::ModelReader& reader);
+
 // Copies a part and returns its CRC. Local; several threads may, each with its own buffer.
 std::uint32_t copy_part(const io::ModelReader& reader, const ModelStretch& part,
                         io::ModelOutput& output, std::vector<std::byte>& buffer);

@@ -11,8 +11,8 @@
 #include "jobs/calibrated_pruning.hpp"
 #include "jobs/candidates.hpp"
 #include "jobs/output_plan.hpp"
+#include "jobs/placed_units.hpp"
 #include "jobs/prune_reading.hpp"
-#include "jobs/unit_bytes.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -86,57 +86,41 @@ std::int64_t position_of(const ModelRun& run, std::int64_t layer, Range rows) {
   return run.reader.model().position(run.reader.place(layer)) + rows.begin * row_bytes;
 }
 
-// A piece that is decided on: as it is stored, and what became of it.
-struct RuledPiece {
-  std::int64_t kept = 0;
-  double removed_squares = 0;
-  Bytes stored;
-};
+// Weights of an excluded layer that are not zero.
+std::int64_t count_kept(io::WeightType type, std::span<const std::byte> stored) {
+  std::vector<float> values(stored.size() / to_size(io::bytes_of(type)));
+  io::to_floats(type, stored, values);
+  return std::ssize(values) - std::count(values.begin(), values.end(), 0.0F);
+}
 
-RuledPiece apply_to_piece(const ModelRun& run, const KeyRule& keys, std::int64_t layer,
-                          Range rows) {
-  RuledPiece piece;
-  piece.stored.resize(
-      to_size(rows.size() * run.reader.network().layers[to_size(layer)].weight.cols *
-              io::bytes_of(run.reader.type(layer))));
-  run.reader.read_bytes(run.reader.place(layer).file, position_of(run, layer, rows), piece.stored);
-  KeyedRows keyed;
-  keyed.rows = rows_of(run, layer, rows, piece.stored);
-  if (!run.pruning.targets.excluded[to_size(layer)]) {
+// Reads a piece, decides on it and puts it in its place.
+PlacedUnit prune_piece(const ModelRun& run, const KeyRule& keys, std::int64_t layer, Range rows,
+                       io::ModelOutput& output) {
+  const io::WeightType type = run.reader.type(layer);
+  const std::size_t file = run.reader.place(layer).file;
+  const std::int64_t position = position_of(run, layer, rows);
+  const std::int64_t cols = run.reader.network().layers[to_size(layer)].weight.cols;
+  Bytes stored(to_size(rows.size() * cols * io::bytes_of(type)));
+  run.reader.read_bytes(file, position, stored);
+  PlacedUnit unit;
+  unit.read_crc = io::crc32(stored);
+  if (run.pruning.targets.excluded[to_size(layer)]) {
+    unit.kept = count_kept(type, stored);
+  } else {
+    KeyedRows keyed;
+    keyed.rows = rows_of(run, layer, rows, stored);
     const double before = squares_of(keyed.rows);
     if (keys) {
       keyed.keys = keys(layer, keyed.rows);
     }
     apply_rule(run.pruning, layer, keyed);
-    piece.removed_squares = std::max(0.0, before - squares_of(keyed.rows));
-    piece.stored = spread_rows(run.reader.type(layer), keyed.rows, piece.stored);
+    unit.kept = keyed.rows.nnz();
+    unit.removed_squares = std::max(0.0, before - squares_of(keyed.rows));
+    stored = spread_rows(type, keyed.rows, stored);
   }
-  piece.kept = keyed.rows.nnz();
-  return piece;
-}
-
-// The same, kept as a unit: the count, the sum, the bytes.
-RuledPiece take_ruled(const ModelRun& run, const KeyRule& keys, std::int64_t layer, Range rows,
-                      Range unit, io::UnitRecord& record) {
-  RuledPiece piece;
-  if (unit.empty()) {
-    return piece;
-  }
-  if (record.has(unit)) {
-    const Bytes bytes = record.read_whole(unit);
-    std::span<const std::byte> rest = bytes;
-    piece.kept = take_array<std::int64_t>(rest, 1)[0];
-    piece.removed_squares = take_array<double>(rest, 1)[0];
-    piece.stored = take_array<std::byte>(rest, std::ssize(rest));
-    return piece;
-  }
-  piece = apply_to_piece(run, keys, layer, rows);
-  Bytes bytes;
-  put_array(bytes, std::vector<std::int64_t>{piece.kept});
-  put_array(bytes, std::vector<double>{piece.removed_squares});
-  put_array(bytes, piece.stored);
-  record.add(unit, bytes);
-  return piece;
+  unit.written_crc = io::crc32(stored);
+  output.write(file, position, stored);
+  return unit;
 }
 
 // Reads what is left to read, and decides.
@@ -178,29 +162,47 @@ void write_weights(const ModelRun& run, ModelWork& work, io::ModelOutput& output
 ModelWork::ModelWork(const ModelRun& run, const UnitJob& job)
     : units(run.context, job), pieces(pieces_of(run, units)) {}
 
-ModelPruned apply_rules(const ModelRun& run, ModelWork& work, io::ModelOutput& output) {
+std::int64_t ruled_items(const ModelRun& run, const Pieces& pieces) {
+  return pieces.all_rows() + std::ssize(rest_of_layers(run.reader));
+}
+
+ModelPruned apply_rules(const ModelRun& run, ModelWork& work, io::ModelOutput& output,
+                        ModelDigest& digest) {
   const Comm& world = run.context.world;
   const KeyRule keys = key_rule(run.pruning);
-  UnitRun& units = work.units;
   const Pieces& pieces = work.pieces;
+  work.units.before_save([&output] { output.sync(); });
+  PlacedUnits units(run.context, work.units, run.reader, output, digest);
   std::vector<LayerOutcome> mine(run.reader.network().layers.size());
   Progress progress("pruning", pieces.count(), "pieces");
-  for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
-    for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
-      locally(world, "pruning weights", [&] {
-        const PhaseTimer timer(run.context.times, Phase::kWrite);
-        const Range rows = pieces.rows(layer, round, world.rank());
-        const RuledPiece piece =
-            take_ruled(run, keys, layer, rows, pieces.items(0, layer, rows), units.record());
-        mine[to_size(layer)].kept += piece.kept;
-        mine[to_size(layer)].removed_squares += piece.removed_squares;
-        const io::TensorPlace place = run.reader.place(layer);
-        output.write(place.file, position_of(run, layer, rows), piece.stored);
-      });
-      units.after_unit(pieces.items(0, layer, pieces.rows(layer, round)));
-      progress.done(pieces.number(layer, round) + 1);
+  const auto take_piece = [&](std::int64_t layer, std::int64_t round) {
+    const PhaseTimer timer(run.context.times, Phase::kWrite);
+    const Range rows = pieces.rows(layer, round, world.rank());
+    if (rows.empty()) {
+      return;
     }
-  }
+    const Range items = pieces.items(0, layer, rows);
+    const std::int64_t end = position_of(run, layer, {rows.end, rows.end});
+    const ModelStretch stretch{run.reader.place(layer).file, position_of(run, layer, rows), end};
+    const bool finished = units.has(items);
+    const PlacedUnit unit =
+        finished ? units.find(items, stretch, 1) : prune_piece(run, keys, layer, rows, output);
+    if (!finished) {
+      units.add(items, stretch, unit);
+    }
+    mine[to_size(layer)].kept += unit.kept;
+    mine[to_size(layer)].removed_squares += unit.removed_squares;
+  };
+  work.units.attempt([&] {
+    units.copy(rest_of_layers(run.reader), pieces.all_rows());
+    for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
+      for (std::int64_t round = 0; round < pieces.rounds(layer); ++round) {
+        locally(world, "pruning weights", [&] { take_piece(layer, round); });
+        work.units.after_unit(pieces.items(0, layer, pieces.rows(layer, round)));
+        progress.done(pieces.number(layer, round) + 1);
+      }
+    }
+  });
   return {join_outcomes(world, mine), std::nullopt};
 }
 

@@ -47,8 +47,12 @@ Pieces deal_model(const Comm& world, const Pruning& pruning, const PieceMemory& 
 
 // All of them are collective and throw SharedError.
 
-// Methods that decide row by row: each piece is read, decided on and written. Writes all layers.
-ModelPruned apply_rules(const ModelRun& run, ModelWork& work, io::ModelOutput& output);
+// Methods that decide row by row: each piece is read, decided on and written to its place. Writes
+// all data; `digest` is told of them.
+ModelPruned apply_rules(const ModelRun& run, ModelWork& work, io::ModelOutput& output,
+                        ModelDigest& digest);
+// What that job counts: rows, and parts that are copied.
+std::int64_t ruled_items(const ModelRun& run, const Pieces& pieces);
 // Methods whose weights compete by other keys than magnitudes, or in groups. Writes the layers that
 // are not excluded.
 ModelPruned select_candidates(const ModelRun& run, ModelWork& work, io::ModelOutput& output);

@@ -80,14 +80,20 @@ void check_model(const ModelRun& run) {
 }
 
 // Where the layers lie that are not just copied.
-std::vector<ModelStretch> weights_of(const ModelRun& run, bool with_excluded) {
+std::vector<ModelStretch> weights_of(const ModelRun& run) {
   std::vector<ModelStretch> stretches;
   for (std::int64_t layer = 0; layer < std::ssize(run.reader.network().layers); ++layer) {
-    if (with_excluded || !run.pruning.targets.excluded[static_cast<std::size_t>(layer)]) {
+    if (!run.pruning.targets.excluded[static_cast<std::size_t>(layer)]) {
       stretches.push_back(stretch_of(run.reader.model(), run.reader.place(layer)));
     }
   }
   return stretches;
+}
+
+// Whether all is written to its place at once, so that the output of a run that stops stays.
+bool in_place(const PruneSettings& settings) {
+  return DensePruning::can(settings) ||
+         !(settings.counts() || settings.calibrated() || settings.update);
 }
 
 OutputPlan describe_output(const ModelRun& run) {
@@ -116,19 +122,21 @@ std::vector<std::string> input_digests(const ModelRun& run, const std::string& o
   return digests;
 }
 
-// What the record of finished units is told of the job. By magnitudes alone a model is pruned at
-// the speed of reading it: what is known before that has to do, and each unit has its own
-// checksums.
+// What the record of finished units is told of the job. Where all is written to its place a model
+// is pruned at the speed of reading it: what is known before that has to do, and each unit has its
+// own checksums.
 UnitJob units_of(const ModelRun& run, const OutputPlan& plan, const Pieces& planned) {
   UnitJob job{"rows to read",       run.path, plan.provenance, 0, planned.pieces(),
               run.memory.kept_bytes};
   const io::Model& model = run.reader.model();
   const Comm& world = run.context.world;
-  if (DensePruning::can(run.pruning.settings)) {
+  if (in_place(run.pruning.settings)) {
     job.what = "rows and parts";
-    job.items = DensePruning::items(run, planned);
-    job.provenance.inputs = {locally(world, "looking at " + model.place,
-                                     [&] { return ModelDigest::digest_headers(model); })};
+    job.items = DensePruning::can(run.pruning.settings) ? DensePruning::items(run, planned)
+                                                        : ruled_items(run, planned);
+    job.provenance.inputs = input_digests(run, locally(world, "looking at " + model.place, [&] {
+                                            return ModelDigest::digest_headers(model);
+                                          }));
   } else {
     job.items = passes_of(run.pruning.settings) * planned.all_rows();
     job.provenance.inputs = input_digests(run, io::digest_files(world, model.paths()));
@@ -183,34 +191,38 @@ ModelPruned make_model(const ModelRun& run, ModelWork& work, std::optional<Dense
     return made;
   }
   const PruneSettings& settings = run.pruning.settings;
-  const bool rebuilds = settings.calibrated() || settings.update;
-  const bool selects = settings.counts() || rebuilds;
+  if (in_place(settings)) {
+    ModelDigest digest(run.reader.model());
+    ModelPruned made = apply_rules(run, work, output, digest);
+    provenance.inputs = input_digests(run, digest.digest(run.context.world));
+    return made;
+  }
   work.units.attempt([&] {
-    copy_parts(run.context, run.reader, rest_of(run.reader.model(), weights_of(run, !selects)),
-               output, [&] { work.units.check_request(); });
+    copy_parts(run.context, run.reader, rest_of(run.reader.model(), weights_of(run)), output,
+               [&] { work.units.check_request(); });
   });
-  return rebuilds  ? rebuild_weights(run, work, output)
-         : selects ? select_candidates(run, work, output)
-                   : apply_rules(run, work, output);
+  return settings.calibrated() || settings.update ? rebuild_weights(run, work, output)
+                                                  : select_candidates(run, work, output);
 }
 
 ExitStatus write_pruned(const ModelRun& run, OutputPlan& plan, const UnitJob& job, double start) {
   Context& context = run.context;
   ModelWork work(run, job);
   plan.provenance.inputs = job.provenance.inputs;
+  const bool stays = in_place(run.pruning.settings);
   std::optional<DensePruning> dense;
   if (DensePruning::can(run.pruning.settings)) {
     locally(context.world, "planning", [&] { dense.emplace(run, work); });
   }
   io::ModelOutput output(context.world, plan.path, plan_model(run.reader.model()),
-                         context.output_options(), dense && work.units.leaves_record());
+                         context.output_options(), stays && work.units.leaves_record());
   ModelPruned made;
   try {
     made = make_model(run, work, dense, plan.provenance, output);
     const PhaseTimer timer(context.times, Phase::kWrite);
     output.finish(plan.provenance);
   } catch (...) {
-    if (dense && work.units.leaves_record()) {
+    if (stays && work.units.leaves_record()) {
       output.keep();
     }
     throw;

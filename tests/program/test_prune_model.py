@@ -231,6 +231,20 @@ class PruneModel(ProgramTest):
         words = st.read("nm---pattern-2:4-1/model-00001-of-00002.safetensors")[0]["a.weight"]
         self.assertTrue(numpy.all(numpy.count_nonzero(words.values().reshape(25, 10, 4), 2) <= 2))
 
+    def test_what_is_excluded_may_hold_anything(self):
+        odd = weights(2, (9, 8))
+        odd[3, 4:6] = numpy.nan, -numpy.inf
+        files = {"m.safetensors": {"odd": st.Tensor.of("F32", odd),
+                                   "w": st.Tensor.of("F32", weights(3, (16, 12)))}}
+        st.write("m.safetensors", files["m.safetensors"])
+        for method in (["magnitude", "--sparsity", 0.5], ["nm", "--pattern", "2:4"],
+                       ["random", "--sparsity", 0.5, "--scope", "row"]):
+            self.prune("p.safetensors", "--method", *method, "--exclude", "odd", "--force",
+                       source="m.safetensors")
+            found = st.read("p.safetensors")[0]
+            self.assertEqual(found["odd"].data, files["m.safetensors"]["odd"].data, method)
+            self.assertEqual(numpy.count_nonzero(found["w"].values()), 16 * 12 // 2, method)
+
     def test_one_file_in_and_out(self):
         files = {"m.safetensors": {"w": st.Tensor.of("BF16", weights(1, (20, 30)))}}
         st.write("m.safetensors", files["m.safetensors"])

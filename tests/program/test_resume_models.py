@@ -96,10 +96,19 @@ class ResumeModels(ProgramTest):
                 ("layer", ["--method", "magnitude", "--sparsity", 0.7, "--scope", "layer"]),
                 ("row", ["--method", "magnitude", "--sparsity", 0.6, "--scope", "row",
                          "--exclude", "1.weight"]),
-                (None, ["--method", "threshold", "--threshold", 0.05]))):
+                (None, ["--method", "threshold", "--threshold", 0.05]),
+                ("pattern", ["--method", "nm", "--pattern", "2:4", "--exclude", "1.weight"]),
+                (None, ["--method", "random", "--sparsity", 0.5, "--scope", "row"]))):
             with self.subTest(method=method):
                 wanted, units = self.undisturbed(*method)
-                if scope:
+                if scope == "pattern":
+                    found = {name: tensor for shard in SHARDS
+                             for name, tensor in st.read(f"whole/{shard}")[0].items()}
+                    self.assertEqual(found["1.weight"].data, files[SHARDS[0]]["1.weight"].data)
+                    for name in ("0.weight", "2.weight", "3.weight"):
+                        groups = found[name].values().reshape(-1, 4)
+                        self.assertEqual(numpy.count_nonzero(groups, axis=1).max(), 2)
+                elif scope:
                     pruned = models.expected(files, method[3], scope,
                                              {"1.weight"} if "--exclude" in method else ())
                     for name, tensors in pruned.items():
@@ -110,7 +119,12 @@ class ResumeModels(ProgramTest):
                 for ranks in (4, 3, 1, 2):
                     self.step(*job, ranks=ranks)
                 self.assertLess(len(saved("out")), units)
-                self.finish(*job, ranks=number + 1, wanted=wanted)
+                if scope != "layer":  # which is still counting
+                    first = 8 + int.from_bytes(wanted[SHARDS[0]][:8], "little")
+                    flip(f"out.part/{SHARDS[0]}", first)
+                    self.assertIn("is damaged", self.espalier(*job, status=65, ranks=2).complaint())
+                    flip(f"out.part/{SHARDS[0]}", first)
+                self.finish(*job, ranks=number % 4 + 1, wanted=wanted)
                 shutil.rmtree("out")
 
     def test_stopped_after_every_round_and_while_it_settles(self):
