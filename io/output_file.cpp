@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "framework/error.hpp"
+#include "io/raw_file.hpp"
 
 namespace espalier::io {
 
@@ -21,24 +22,12 @@ OutputFile::OutputFile(std::string name)
 OutputFile::~OutputFile() { ::close(descriptor_); }
 
 void OutputFile::write(std::int64_t position, std::span<const std::byte> bytes) const {
-  const std::int64_t begin = position;
-  const auto length = std::ssize(bytes);
-  if (length == 0) {
+  if (bytes.empty()) {
     return;
   }
-  while (!bytes.empty()) {
-    const ssize_t done = ::pwrite(descriptor_, bytes.data(), bytes.size(), position);
-    if (done < 0 && errno == EINTR) {
-      continue;
-    }
-    if (done <= 0) {
-      throw_errno(done < 0 ? errno : ENOSPC, "writing", name_, ExitStatus::kIoFailed);
-    }
-    position += done;
-    bytes = bytes.subspan(static_cast<std::size_t>(done));
-  }
+  write_at(descriptor_, name_, position, bytes);
   // Advice: where it cannot be taken, sync does all of it.
-  ::sync_file_range(descriptor_, begin, length, SYNC_FILE_RANGE_WRITE);
+  ::sync_file_range(descriptor_, position, std::ssize(bytes), SYNC_FILE_RANGE_WRITE);
 }
 
 void OutputFile::sync() const {

@@ -7,6 +7,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <string_view>
+#include <vector>
 
 #include "framework/agree.hpp"
 #include "framework/error.hpp"
@@ -21,10 +23,11 @@ using kernels::Activation;
 using nlohmann::json;
 
 constexpr std::int64_t kMostBytes = INT64_C(100) << 20;
-constexpr std::array kKeys = {"weight",  "bias",        "activation", "alpha",
-                              "clamp",   "inputs",      "kind",       "bias_mode",
-                              "name",    "input_shape", "kernel",     "groups",
-                              "strides", "padding",     "dilation",   "count_padding"};
+constexpr std::array kKeys = {"weight",    "bias",   "activation", "alpha", "clamp",
+                              "bias_mode", "inputs", "kind",       "name"};
+// Of kinds that have a window.
+constexpr std::array kWindowKeys = {"input_shape", "kernel", "strides",      "padding",
+                                    "dilation",    "groups", "count_padding"};
 
 bool has_weights(io::LayerKind kind) {
   io::Layer layer;
@@ -61,16 +64,9 @@ class EntryParser {
         numbers_(numbers) {}
 
   StatedLayer parse() const {
-    std::string right;
-    for (const char* key : kKeys) {
-      right += text(right.empty() ? "" : ", ", key);
-    }
-    for (const auto& [key, value] : entry_.items()) {
-      require(std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end(), "has a key ",
-              io::in_quotes(key), "; right are ", right);
-    }
     StatedLayer layer;
     layer.kind = io::parse_kind(attributes_in(text(file_, ": layer ", id_), entry_));
+    check_keys(layer.kind);
     layer.entry = entry_;
     if (has_weights(layer.kind)) {
       require(find("weight") != nullptr && find("weight")->is_string(),
@@ -94,6 +90,21 @@ class EntryParser {
   }
 
  private:
+  void check_keys(io::LayerKind kind) const {
+    std::vector<std::string_view> known(kKeys.begin(), kKeys.end());
+    if (kind != io::LayerKind::kConnections) {
+      known.insert(known.end(), kWindowKeys.begin(), kWindowKeys.end());
+    }
+    std::string right;
+    for (const std::string_view key : known) {
+      right += text(right.empty() ? "" : ", ", key);
+    }
+    for (const auto& [key, value] : entry_.items()) {
+      require(std::find(known.begin(), known.end(), key) != known.end(), "of kind ",
+              io::to_string(kind), " has a key ", io::in_quotes(key), "; right are ", right);
+    }
+  }
+
   template <typename... Parts>
   void require(bool condition, const Parts&... parts) const {
     if (!condition) {

@@ -217,6 +217,7 @@ class Safetensors(ProgramTest):
                  ([{"weight": "fc1.weight", "clamp": "a"}], "clamp"),
                  (CHAIN[:1] * 2, "another"), (CHAIN[::-1], "layer 1"),
                  (CHAIN + [{"weight": "conv.weight"}], "layer 2"),
+                 ([{"weight": "conv.weight", "padding": [1, 1, 1, 1]}], "padding"),
                  ([{"weight": "conv.weight", "kind": "conv"}], "max_pool"),
                  ([{"weight": "conv.weight", "kind": "convolution"}], "input_shape"),
                  ([{"weight": "conv.weight", "kind": "convolution", "input_shape": [3, 4, 4]}], "8 columns"),
