@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What takes long or starts ranks by mpirun: the time is over, a node crashes, a job is preempted.
-Each time the job comes back by itself, goes on from what was saved, and ends with the bytes of an
-undisturbed run."""
+"""What takes long or starts ranks by mpirun: the time is over, a node crashes (kill -9 of all that
+runs there, so MPI's files stay), a job is preempted. Each time the job comes back by itself, goes on
+from what was saved, and ends with the bytes of an undisturbed run."""
 # label: night cluster
 # timeout: 600
 import sys
