@@ -1,10 +1,7 @@
 #include "io/file_writer.hpp"
 
-#include <unistd.h>
-
-#include <cerrno>
-
 #include "framework/error.hpp"
+#include "io/raw_file.hpp"
 
 namespace espalier::io {
 namespace {
@@ -43,17 +40,7 @@ void FileWriter::flush() {
 }
 
 void FileWriter::write(std::int64_t position, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t done = ::pwrite(file_.descriptor(), bytes.data(), bytes.size(), position);
-    if (done < 0 && errno == EINTR) {
-      continue;
-    }
-    if (done <= 0) {
-      throw_errno(done < 0 ? errno : ENOSPC, "writing", file_.name(), ExitStatus::kIoFailed);
-    }
-    position += done;
-    bytes = bytes.subspan(static_cast<std::size_t>(done));
-  }
+  write_at(file_.descriptor(), file_.name(), position, bytes);
 }
 
 }  // namespace espalier::io

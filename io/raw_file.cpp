@@ -17,13 +17,14 @@ void write_at(int descriptor, const std::string& name, std::int64_t position,
               std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::pwrite(descriptor, bytes.data(), bytes.size(), position);
-    if (written < 0 && errno != EINTR) {
-      throw_errno(errno, "writing", name, ExitStatus::kIoFailed);
+    if (written < 0 && errno == EINTR) {
+      continue;
     }
-    if (written > 0) {
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-      position += written;
+    if (written <= 0) {
+      throw_errno(written < 0 ? errno : ENOSPC, "writing", name, ExitStatus::kIoFailed);
     }
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+    position += written;
   }
 }
 

@@ -1,4 +1,4 @@
-// Bytes of files in their places: for outputs that are not HDF5.
+// Bytes of files that are written and read in their places.
 #pragma once
 
 #include <cstddef>

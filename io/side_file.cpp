@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "framework/error.hpp"
+#include "io/raw_file.hpp"
 
 namespace espalier::io {
 namespace {
@@ -45,6 +46,8 @@ SideFile::SideFile(const std::string& folder, std::int64_t kept_bytes)
   expects(kept_bytes >= 0, "a side file keeps a number of bytes in memory");
 }
 
+std::string SideFile::what() const { return "a temporary file in " + folder_; }
+
 SideFile::~SideFile() {
   if (descriptor_ >= 0) {
     ::close(descriptor_);
@@ -60,15 +63,7 @@ std::int64_t SideFile::append(std::span<const std::byte> bytes) {
     descriptor_ = open_nameless(folder_);
   }
   std::int64_t at = std::max<std::int64_t>(0, begin - kept_bytes_);
-  while (!spilled.empty()) {
-    const ssize_t done = ::pwrite(descriptor_, spilled.data(), spilled.size(), at);
-    if (done < 0 && errno != EINTR) {
-      throw_errno(errno, "writing a temporary file in", folder_, ExitStatus::kIoFailed);
-    }
-    const auto written = std::max<ssize_t>(done, 0);
-    at += written;
-    spilled = spilled.subspan(static_cast<std::size_t>(written));
-  }
+  write_at(descriptor_, what(), at, spilled);
   if (kept_.capacity() == 0) {
     kept_.reserve(static_cast<std::size_t>(kept_bytes_));  // else it would be copied as it grows
   }
@@ -87,18 +82,7 @@ void SideFile::read(std::int64_t position, std::span<std::byte> out) const {
     position += static_cast<std::int64_t>(length);
     out = out.subspan(length);
   }
-  while (!out.empty()) {
-    const ssize_t got = ::pread(descriptor_, out.data(), out.size(), position - kept_bytes_);
-    if (got < 0 && errno == EINTR) {
-      continue;
-    }
-    if (got <= 0) {
-      throw_errno(got < 0 ? errno : EIO, "reading a temporary file in", folder_,
-                  ExitStatus::kIoFailed);
-    }
-    position += got;
-    out = out.subspan(static_cast<std::size_t>(got));
-  }
+  read_at(descriptor_, what(), position - kept_bytes_, out);
 }
 
 }  // namespace espalier::io

@@ -26,6 +26,8 @@ class SideFile {
   std::int64_t size() const noexcept { return size_; }
 
  private:
+  std::string what() const;  // for messages
+
   std::string folder_;
   std::int64_t kept_bytes_;
   std::vector<std::byte> kept_;

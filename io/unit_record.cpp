@@ -19,6 +19,7 @@
 #include "io/checksum.hpp"
 #include "io/json_text.hpp"
 #include "io/part_file.hpp"
+#include "io/raw_file.hpp"
 
 namespace espalier::io {
 namespace {
@@ -27,19 +28,6 @@ constexpr std::size_t kCheckedAtOnce = std::size_t{1} << 20;
 constexpr std::int64_t kLeastSlabBytes = std::int64_t{64} << 10;
 constexpr std::int64_t kMostSlabBytes = std::int64_t{16} << 20;
 constexpr const char* kManifest = "/manifest";
-
-void write_at(int descriptor, std::span<const std::byte> bytes, std::int64_t at,
-              const std::string& name) {
-  while (!bytes.empty()) {
-    const ssize_t done = ::pwrite(descriptor, bytes.data(), bytes.size(), at);
-    if (done < 0 && errno != EINTR) {
-      throw_errno(errno, "writing", name, ExitStatus::kIoFailed);
-    }
-    const auto written = static_cast<std::size_t>(std::max<ssize_t>(done, 0));
-    at += static_cast<std::int64_t>(written);
-    bytes = bytes.subspan(written);
-  }
-}
 
 // Empty if there is none.
 std::string read_text(const std::string& name) {
@@ -252,7 +240,7 @@ void UnitRecord::spill() {
     }
   }
   pending_.for_each([&](std::int64_t position, std::span<const std::byte> bytes) {
-    write_at(file_.value, bytes, file_bytes_ + position, name);
+    write_at(file_.value, name, file_bytes_ + position, bytes);
   });
   file_bytes_ += pending_.bytes();
   pending_.clear();
@@ -269,7 +257,7 @@ void UnitRecord::write_manifest() const {
   if (file.value < 0) {
     throw_errno(errno, "creating", fresh, ExitStatus::kCannotCreate);
   }
-  write_at(file.value, std::as_bytes(std::span(whole)), 0, fresh);
+  write_at(file.value, fresh, 0, std::as_bytes(std::span(whole)));
   sync_file(fresh);
   if (::rename(fresh.c_str(), name.c_str()) != 0) {
     throw_errno(errno, "renaming to", name, ExitStatus::kIoFailed);
