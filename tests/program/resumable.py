@@ -14,7 +14,10 @@ import numpy as np
 
 import safetensors_format as st
 from pruning import write_network
-from support import ESPALIER, MPIRUN, clean_environment, ring_layer, write_triples
+from support import (ESPALIER, MPIRUN, ProgramTest, clean_environment, ring_layer,
+                     write_triples)
+
+STOPPED = 75
 
 
 class Background:
@@ -58,6 +61,8 @@ class Background:
         return self.errors.read().decode(errors="replace")
 
     def close(self):
+        if self.errors.closed:
+            return
         if self.running():
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -98,6 +103,30 @@ def wait_until(condition, run, limit=60):
             raise AssertionError(f"nothing happens for {limit} s")
         time.sleep(0.002)
     return True
+
+
+def report(path="run.json"):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+class StoppingTest(ProgramTest):
+    """Jobs that save after every unit and are ended from outside."""
+
+    def stop_after(self, units, *job, out="r.h5", ranks=1, number=signal.SIGUSR2, interval=0):
+        """Starts the job and ends a rank by a signal when it has saved some units."""
+        run = Background([*job, "--save-interval", interval, "--report", "run.json"], ranks)
+        self.addCleanup(run.close)
+        self.assertTrue(wait_until(lambda: len(saved(out)) >= units, run), run.said())
+        since = time.monotonic()
+        os.kill(run.rank_pids()[-1], number)
+        if number == signal.SIGKILL:
+            self.assertNotIn(run.wait(), (0, STOPPED), run.said())
+        else:
+            self.assertEqual(run.wait(), STOPPED, run.said())
+            self.assertLess(time.monotonic() - since, 10)
+            self.assertIn("the same command goes on", run.said())
+        self.assertFalse(os.path.exists(out))
 
 
 def gone(pids, limit=20):

@@ -1,20 +1,14 @@
 #!/usr/bin/env python3
 """What a killed run has left is resumed by the same job only, and only if it is whole."""
 # timeout: 180
-import json
 import os
 import shutil
 import signal
 
-from resumable import INFER, Background, gone, saved, slow_inputs, wait_until
+from resumable import INFER, Background, gone, report, saved, slow_inputs, wait_until
 from support import ProgramTest, content, main
 
 SAMPLES = 5000
-
-
-def report(path="run.json"):
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
 
 
 def restore():

@@ -1,20 +1,17 @@
 #!/usr/bin/env python3
-"""prune MODEL --to safetensors by magnitudes stops in time and goes on where it was: what is written
-already lies in OUT.part, and is trusted only if it is what it was."""
-import json
+"""prune MODEL --to safetensors, by magnitudes or row by row, stops in time and goes on where it was:
+what is written already lies in OUT.part, and is trusted only if it is what it was."""
 import os
 import shutil
 import signal
-import time
 
 import numpy
 
 import safetensors_format as st
 import test_prune_model as models
-from resumable import Background, saved, wait_until
-from support import ProgramTest, content, main
+from resumable import STOPPED, StoppingTest, report, saved
+from support import content, main
 
-STOPPED = 75
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 TYPES = ("BF16", "F16", "F32")
 
@@ -34,11 +31,6 @@ def many_layers(number):
     return {SHARDS[0]: tensors(0), SHARDS[1]: tensors(number // 2)}
 
 
-def report(path="run.json"):
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
-
-
 def everything(folder):
     """The content of all files."""
     return {name: content(f"{folder}/{name}") for name in os.listdir(folder)}
@@ -52,7 +44,7 @@ def flip(path, at):
         file.write(bytes([byte[0] ^ 4]))
 
 
-class ResumeModels(ProgramTest):
+class ResumeModels(StoppingTest):
     def assert_nothing_half_written(self, folder):
         """But beside a record."""
         for name in os.listdir(folder):
@@ -160,19 +152,8 @@ class ResumeModels(ProgramTest):
         self.assertIn("nothing to do", self.espalier(*job).err)
         self.assertFalse(os.path.exists("out.units"))
 
-    def interrupt(self, units, *job, ranks, number, interval=0):
-        """Starts the job and ends a rank by a signal when it has saved so many units."""
-        run = Background([*job, "--save-interval", interval, "--report", "run.json"], ranks)
-        self.addCleanup(run.close)
-        self.assertTrue(wait_until(lambda: len(saved("out")) >= units, run), run.said())
-        since = time.monotonic()
-        os.kill(run.rank_pids()[-1], number)
-        if number == signal.SIGKILL:
-            self.assertNotIn(run.wait(), (0, STOPPED), run.said())
-        else:
-            self.assertEqual(run.wait(), STOPPED, run.said())
-            self.assertLess(time.monotonic() - since, 10)
-        self.assertFalse(os.path.exists("out"))
+    def interrupt(self, units, *job, **more):
+        self.stop_after(units, *job, out="out", **more)
         self.assertTrue(os.path.isdir("out.part"))
 
     def test_signals_and_kills(self):

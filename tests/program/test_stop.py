@@ -1,22 +1,15 @@
 #!/usr/bin/env python3
 """Stopping a job in time and going on with it: signals and time limits."""
 # timeout: 400
-import json
 import os
 import signal
 import time
 
 import h5py
 
-from resumable import INFER, Background, samples_of, saved, slow_inputs, wait_until
+from resumable import (INFER, STOPPED, Background, report, samples_of, saved, slow_inputs,
+                       wait_until)
 from support import ProgramTest, content, main
-
-STOPPED = 75
-
-
-def report(path="run.json"):
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
 
 
 class StopTest(ProgramTest):
