@@ -108,11 +108,9 @@ void DenseDoubts::settle(std::vector<DenseGroup>& groups, std::vector<kernels::L
 kernels::Left DenseDoubts::take_back(std::int64_t layer, std::int64_t round, kernels::Cut cut,
                                      io::ModelOutput& output) const {
   const std::vector<std::uint32_t> pairs = doubts_of(pieces_.number(layer, round));
-  const std::int64_t cols = reader_.network().layers[to_size(layer)].weight.cols;
   const std::int64_t width = io::bytes_of(reader_.type(layer));
-  const io::TensorPlace place = reader_.place(layer);
-  const std::int64_t first = reader_.model().position(place) +
-                             pieces_.rows(layer, round, context_.world.rank()).begin * cols * width;
+  const ModelStretch stretch =
+      stretch_of(reader_, layer, pieces_.rows(layer, round, context_.world.rank()));
   const std::vector<std::byte> zero(to_size(width));
   kernels::Left change;
   for (std::size_t i = 0; i < pairs.size(); i += 2) {
@@ -120,7 +118,7 @@ kernels::Left DenseDoubts::take_back(std::int64_t layer, std::int64_t round, ker
     if (bits > cut.key || (bits == cut.key && cut.equals-- > 0)) {
       continue;
     }
-    output.write(place.file, first + static_cast<std::int64_t>(pairs[i]) * width, zero);
+    output.write(stretch.file, stretch.begin + static_cast<std::int64_t>(pairs[i]) * width, zero);
     const auto value = static_cast<double>(std::bit_cast<float>(bits));
     change += {-1, value * value};
   }

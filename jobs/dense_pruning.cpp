@@ -86,7 +86,7 @@ ModelPruned DensePruning::run(io::ModelOutput& output) {
     }
     doubts_.settle(groups_, left_, output, units_);
   });
-  return {outcomes(), threshold()};
+  return {join_outcomes(context_.world, left_), threshold()};
 }
 
 DensePruning::Limits DensePruning::limits_of(std::int64_t layer) const {
@@ -113,9 +113,7 @@ DensePruning::Piece DensePruning::piece_of(std::int64_t layer, std::int64_t roun
   piece.rows = pieces_.rows(layer, round, context_.world.rank());
   piece.items = pieces_.items(writing_pass(pruning_), layer, piece.rows);
   piece.row_bytes = cols * io::bytes_of(reader_.type(layer));
-  piece.stretch = stretch_of(reader_.model(), reader_.place(layer));
-  piece.stretch.end = piece.stretch.begin + piece.rows.end * piece.row_bytes;
-  piece.stretch.begin += piece.rows.begin * piece.row_bytes;
+  piece.stretch = stretch_of(reader_, layer, piece.rows);
   piece.shared = group >= 0 && groups_[to_size(group)].exact && !groups_[to_size(group)].settled;
   for (const Range& rows : cut_rows(piece.rows, cols)) {
     piece.chunks.emplace_back().rows = rows;
@@ -328,22 +326,6 @@ void DensePruning::keep(const Piece& piece) {
   counting_.check_same(piece.layer, piece.round, piece.done->read_crc);
   left_[to_size(piece.layer)] += {piece.done->kept, piece.done->removed_squares};
   doubts_.note(pieces_.number(piece.layer, piece.round), piece.done->doubts);
-}
-
-std::vector<LayerOutcome> DensePruning::outcomes() const {
-  std::vector<std::int64_t> kept;
-  std::vector<double> squares;
-  for (const kernels::Left& left : left_) {
-    kept.push_back(left.kept);
-    squares.push_back(left.removed_squares);
-  }
-  context_.world.sum(kept);
-  squares = exchange_sums(context_.world, squares);
-  std::vector<LayerOutcome> outcomes(kept.size());
-  for (std::size_t id = 0; id < kept.size(); ++id) {
-    outcomes[id] = {kept[id], squares[id], std::nullopt};
-  }
-  return outcomes;
 }
 
 std::optional<double> DensePruning::threshold() const noexcept {

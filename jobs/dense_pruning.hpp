@@ -76,7 +76,6 @@ class DensePruning {
   void find_doubts(std::int64_t layer, Limits limits, Words words, Chunk& chunk) const;
   PlacedUnit join(const Piece& piece) const;
   void keep(const Piece& piece);
-  std::vector<LayerOutcome> outcomes() const;
   std::optional<double> threshold() const noexcept;
 
   Context& context_;

@@ -94,6 +94,14 @@ ModelStretch stretch_of(const io::Model& model, io::TensorPlace place) {
   return {place.file, begin, begin + model.tensor(place).bytes};
 }
 
+ModelStretch stretch_of(const io::ModelReader& reader, std::int64_t layer, Range rows) {
+  const io::TensorPlace place = reader.place(layer);
+  const std::int64_t row_bytes =
+      reader.network().layers[to_size(layer)].weight.cols * io::bytes_of(reader.type(layer));
+  const std::int64_t begin = reader.model().position(place);
+  return {place.file, begin + rows.begin * row_bytes, begin + rows.end * row_bytes};
+}
+
 io::PlannedModel plan_model(const io::Model& model) {
   io::PlannedModel planned;
   for (const io::ModelFile& file : model.files) {

@@ -40,6 +40,8 @@ struct ModelStretch {
   std::int64_t begin, end;
 };
 ModelStretch stretch_of(const io::Model& model, io::TensorPlace place);
+// Rows of a layer.
+ModelStretch stretch_of(const io::ModelReader& reader, std::int64_t layer, Range rows);
 
 // The same files, headers and side files.
 io::PlannedModel plan_model(const io::Model& model);

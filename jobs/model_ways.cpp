@@ -55,35 +55,11 @@ double squares_of(const CsrRows& rows) {
   return squares;
 }
 
-// Joins what the ranks know of each layer.
-std::vector<LayerOutcome> join_outcomes(const Comm& world, const std::vector<LayerOutcome>& mine) {
-  std::vector<std::int64_t> kept;
-  std::vector<double> squares;
-  for (const LayerOutcome& outcome : mine) {
-    kept.push_back(outcome.kept);
-    squares.push_back(outcome.removed_squares);
-  }
-  world.sum(kept);
-  squares = exchange_sums(world, squares);
-  std::vector<LayerOutcome> all(mine.size());
-  for (std::size_t id = 0; id < all.size(); ++id) {
-    all[id] = {kept[id], squares[id], std::nullopt};
-  }
-  return all;
-}
-
 // As the first run has cut them.
 Pieces pieces_of(const ModelRun& run, const UnitRun& units) {
   return locally(run.context.world, "planning", [&] {
     return deal_model(run.context.world, run.pruning, run.memory, units.record().cut());
   });
-}
-
-// Where rows of a layer begin in their file.
-std::int64_t position_of(const ModelRun& run, std::int64_t layer, Range rows) {
-  const std::int64_t row_bytes = run.reader.network().layers[to_size(layer)].weight.cols *
-                                 io::bytes_of(run.reader.type(layer));
-  return run.reader.model().position(run.reader.place(layer)) + rows.begin * row_bytes;
 }
 
 // Weights of an excluded layer that are not zero.
@@ -97,11 +73,9 @@ std::int64_t count_kept(io::WeightType type, std::span<const std::byte> stored) 
 PlacedUnit prune_piece(const ModelRun& run, const KeyRule& keys, std::int64_t layer, Range rows,
                        io::ModelOutput& output) {
   const io::WeightType type = run.reader.type(layer);
-  const std::size_t file = run.reader.place(layer).file;
-  const std::int64_t position = position_of(run, layer, rows);
-  const std::int64_t cols = run.reader.network().layers[to_size(layer)].weight.cols;
-  Bytes stored(to_size(rows.size() * cols * io::bytes_of(type)));
-  run.reader.read_bytes(file, position, stored);
+  const ModelStretch stretch = stretch_of(run.reader, layer, rows);
+  Bytes stored(to_size(stretch.end - stretch.begin));
+  run.reader.read_bytes(stretch.file, stretch.begin, stored);
   PlacedUnit unit;
   unit.read_crc = io::crc32(stored);
   if (run.pruning.targets.excluded[to_size(layer)]) {
@@ -119,7 +93,7 @@ PlacedUnit prune_piece(const ModelRun& run, const KeyRule& keys, std::int64_t la
     stored = spread_rows(type, keyed.rows, stored);
   }
   unit.written_crc = io::crc32(stored);
-  output.write(file, position, stored);
+  output.write(stretch.file, stretch.begin, stored);
   return unit;
 }
 
@@ -138,19 +112,16 @@ void write_weights(const ModelRun& run, ModelWork& work, io::ModelOutput& output
   const auto write = [&] {
     const PhaseTimer timer(run.context.times, Phase::kWrite);
     for (std::int64_t layer = 0; layer < pieces.layers(); ++layer) {
-      const io::TensorPlace place = run.reader.place(layer);
       const io::WeightType type = run.reader.type(layer);
-      const std::int64_t row_bytes =
-          run.reader.network().layers[to_size(layer)].weight.cols * io::bytes_of(type);
       const bool excluded = run.pruning.targets.excluded[to_size(layer)];
       for (std::int64_t round = 0; !excluded && round < pieces.rounds(layer); ++round) {
         work.units.check_time();
-        const Range rows = pieces.rows(layer, round, run.context.world.rank());
-        const std::int64_t position = position_of(run, layer, rows);
+        const ModelStretch stretch =
+            stretch_of(run.reader, layer, pieces.rows(layer, round, run.context.world.rank()));
         // What is kept of weights is float32, which is not all of a float64.
-        Bytes before(type == io::WeightType::kF64 ? to_size(rows.size() * row_bytes) : 0);
-        run.reader.read_bytes(place.file, position, before);
-        output.write(place.file, position, spread_rows(type, read(layer, round), before));
+        Bytes before(type == io::WeightType::kF64 ? to_size(stretch.end - stretch.begin) : 0);
+        run.reader.read_bytes(stretch.file, stretch.begin, before);
+        output.write(stretch.file, stretch.begin, spread_rows(type, read(layer, round), before));
       }
     }
   };
@@ -161,6 +132,22 @@ void write_weights(const ModelRun& run, ModelWork& work, io::ModelOutput& output
 
 ModelWork::ModelWork(const ModelRun& run, const UnitJob& job)
     : units(run.context, job), pieces(pieces_of(run, units)) {}
+
+std::vector<LayerOutcome> join_outcomes(const Comm& world, const std::vector<kernels::Left>& mine) {
+  std::vector<std::int64_t> kept;
+  std::vector<double> squares;
+  for (const kernels::Left& left : mine) {
+    kept.push_back(left.kept);
+    squares.push_back(left.removed_squares);
+  }
+  world.sum(kept);
+  squares = exchange_sums(world, squares);
+  std::vector<LayerOutcome> all(mine.size());
+  for (std::size_t id = 0; id < all.size(); ++id) {
+    all[id] = {kept[id], squares[id], std::nullopt};
+  }
+  return all;
+}
 
 std::int64_t ruled_items(const ModelRun& run, const Pieces& pieces) {
   return pieces.all_rows() + std::ssize(rest_of_layers(run.reader));
@@ -173,7 +160,7 @@ ModelPruned apply_rules(const ModelRun& run, ModelWork& work, io::ModelOutput& o
   const Pieces& pieces = work.pieces;
   work.units.before_save([&output] { output.sync(); });
   PlacedUnits units(run.context, work.units, run.reader, output, digest);
-  std::vector<LayerOutcome> mine(run.reader.network().layers.size());
+  std::vector<kernels::Left> mine(run.reader.network().layers.size());
   Progress progress("pruning", pieces.count(), "pieces");
   const auto take_piece = [&](std::int64_t layer, std::int64_t round) {
     const PhaseTimer timer(run.context.times, Phase::kWrite);
@@ -182,16 +169,14 @@ ModelPruned apply_rules(const ModelRun& run, ModelWork& work, io::ModelOutput& o
       return;
     }
     const Range items = pieces.items(0, layer, rows);
-    const std::int64_t end = position_of(run, layer, {rows.end, rows.end});
-    const ModelStretch stretch{run.reader.place(layer).file, position_of(run, layer, rows), end};
+    const ModelStretch stretch = stretch_of(run.reader, layer, rows);
     const bool finished = units.has(items);
     const PlacedUnit unit =
         finished ? units.find(items, stretch, 1) : prune_piece(run, keys, layer, rows, output);
     if (!finished) {
       units.add(items, stretch, unit);
     }
-    mine[to_size(layer)].kept += unit.kept;
-    mine[to_size(layer)].removed_squares += unit.removed_squares;
+    mine[to_size(layer)] += {unit.kept, unit.removed_squares};
   };
   work.units.attempt([&] {
     units.copy(rest_of_layers(run.reader), pieces.all_rows());

@@ -14,6 +14,7 @@
 #include "jobs/prune_report.hpp"
 #include "jobs/prune_rules.hpp"
 #include "jobs/unit_run.hpp"
+#include "kernels/dense_words.hpp"
 
 namespace espalier::jobs {
 
@@ -44,6 +45,10 @@ struct ModelPruned {
 // Cuts the layers; `pieces` as Pieces.
 Pieces deal_model(const Comm& world, const Pruning& pruning, const PieceMemory& memory,
                   std::vector<std::int64_t> pieces = {});
+
+// Joins what the ranks know of each layer.
+//   where    collective
+std::vector<LayerOutcome> join_outcomes(const Comm& world, const std::vector<kernels::Left>& mine);
 
 // All of them are collective and throw SharedError.
 

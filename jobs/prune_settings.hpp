@@ -69,7 +69,7 @@ struct PruneSettings {
 
   bool shrinks() const noexcept { return method == PruneMethod::kL1 || method == PruneMethod::kLp; }
   // Whether layers are pruned one after the other, each with its inputs in sight. Norms from a file
-  // are keys like any others.
+  // are keys like any others, unless owl weighs the layers by them first.
   bool calibrated() const noexcept {
     const bool looks_first = stats.empty() || profile == PruneProfile::kOwl;
     return (method == PruneMethod::kWanda && looks_first) || method == PruneMethod::kSparseGpt ||
