@@ -143,7 +143,7 @@ boot_controller() {
 }
 
 all_idle() { [ "$(sinfo -h -N -p batch -t idle -o %N 2> /dev/null | wc -l)" = "$1" ]; }
-controller_up() { scontrol ping 2> /dev/null | grep -q 'is UP'; }
+controller_up() { [[ $(scontrol ping 2> /dev/null) == *"is UP"* ]]; }
 
 start() { # N
   local program node

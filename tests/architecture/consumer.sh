@@ -28,7 +28,11 @@ esac
 test -x "$prefix/libexec/espalier/espalier-walk"
 
 # What comes with it: scripts, man page, completion, and a module that finds all of it.
-"$prefix/bin/espalier" submit --dry-run -n 2 -- verify net.h5 | grep -q "^command=($prefix/bin/espalier"
+said=$("$prefix/bin/espalier" submit --dry-run -n 2 -- verify net.h5)
+case $said in
+  *$'\n'"command=($prefix/bin/espalier "*) ;;
+  *) echo "$said"; echo "the job should run $prefix/bin/espalier"; exit 1 ;;
+esac
 grep -q '^.TH ESPALIER 1' "$prefix/share/man/man1/espalier.1"
 bash -c 'source "$1" && complete -p espalier' bash "$prefix/share/bash-completion/completions/espalier"
 modulecmd=$(command -v modulecmd || true)

@@ -189,14 +189,14 @@ PRUNE = {
 }
 
 
-def prune_inputs(test, width=300):
-    """net.h5 whose pruning takes many units, and what each of PRUNE makes of it undisturbed."""
+def prune_inputs(test, width=300, methods=tuple(PRUNE)):
+    """net.h5 whose pruning takes many units, and what `methods` of PRUNE make of it undisturbed."""
     def make():
         widths = ",".join([str(width)] * 9)
         test.espalier("generate", "random", "--layers", widths, "--density", "0.4", "--seed", 1,
                       "-o", "net.h5")
-        for name, method in PRUNE.items():
-            test.espalier("prune", "net.h5", *method, "-o", f"{name}.h5")
+        for name in methods:
+            test.espalier("prune", "net.h5", *PRUNE[name], "-o", f"{name}.h5")
 
     link_inputs(test, f"prune-{width}", make)
 

@@ -12,9 +12,9 @@ import shutil
 import signal
 import time
 
-from resumable import (CALIBRATED, IMPORT, INFER, LITTLE_MEMORY, PRUNE, Background,
-                       calibrated_inputs, gone, import_inputs, items_of, prune_inputs, samples_of,
-                       saved, slow_inputs, wait_until)
+from resumable import (CALIBRATED, IMPORT, INFER, PRUNE, Background, calibrated_inputs, gone,
+                       import_inputs, items_of, prune_inputs, samples_of, saved, slow_inputs,
+                       wait_until)
 from support import ProgramTest, content, main
 
 RUNS = int(os.environ.get("CHAOS_RUNS", 4))
@@ -55,13 +55,16 @@ class ChaosTest(ProgramTest):
             finish=["--wave-samples", 64 * self.dice.randint(1, 8)]))
 
     def test_prune(self):
-        prune_inputs(self, width=600)  # long enough to be hit
+        prune_inputs(self, width=1200, methods=())  # long enough to be hit
+        memory = ["--memory-per-rank", (96 << 20) + (1800 << 10)]  # many units, room for all groups
 
         def kind():
             name = self.dice.choice(list(PRUNE))
+            if not os.path.exists(f"{name}.h5"):
+                self.espalier("prune", "net.h5", *PRUNE[name], "-o", f"{name}.h5")
             return Kind(["prune", "net.h5", *PRUNE[name], "-o", "r.h5"], undisturbed=f"{name}.h5",
-                        start=LITTLE_MEMORY,
-                        finish=self.dice.choice([LITTLE_MEMORY, ["--memory-per-rank", "1GiB"]]))
+                        start=memory,
+                        finish=self.dice.choice([memory, ["--memory-per-rank", "1GiB"]]))
 
         self.torment(max(RUNS // 2, 3), kind)
 
@@ -83,8 +86,10 @@ class ChaosTest(ProgramTest):
 
     def torment(self, runs, choose):
         tally = Tally()
-        # A few more where luck has left every last run without finished units.
-        while tally.kills < runs or (tally.skipped == 0 and tally.kills < 4 * runs):
+        # A few more where luck has left every last run without finished units, or hit none of the
+        # runs in the middle.
+        while tally.kills < runs or (min(tally.skipped, tally.inside) == 0 and
+                                     tally.kills < 4 * runs):
             kind = choose()
             ranks = self.dice.randint(1, 4)
             share = 0
@@ -100,8 +105,8 @@ class ChaosTest(ProgramTest):
               f"last unit; {tally.resumes} times resumed to the end, {tally.skipped} times from "
               f"finished units, on average with {sum(tally.shares) / tally.resumes:.0%} of the work "
               f"done; on average {mean * 1000:.1f} ms of work lost by a kill", flush=True)
-        # A few kills of short jobs prove little about how many hit; many must.
-        self.assertGreaterEqual(tally.inside, (0.9 if runs >= 50 else 0.25) * tally.kills)
+        # A few kills of short jobs on a busy machine prove little about how many hit; many must.
+        self.assertGreaterEqual(tally.inside, 0.9 * tally.kills if runs >= 50 else 1)
         self.assertGreater(tally.skipped, 0)
 
     def resume(self, kind, ranks, share, tally):
