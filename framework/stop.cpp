@@ -29,8 +29,7 @@ const double kProgramStart = now_seconds();
 std::atomic<int> save_asked{0}, stop_signal{0};
 std::atomic<std::int64_t> stop_nanoseconds{0};
 static_assert(std::atomic<std::int64_t>::is_always_lock_free);
-bool controlled = false, installed = false;
-std::array<struct sigaction, kSignals.size()> before;
+bool controlled = false;
 
 std::int64_t monotonic_nanoseconds() {
   timespec now{};
@@ -109,26 +108,16 @@ StopControl::StopControl(const StopOptions& options)
   save_asked = 0;
   stop_signal = 0;
   stop_nanoseconds = 0;
-  for (std::size_t i = 0; i < kSignals.size(); ++i) {
-    struct sigaction action {};
-    action.sa_handler = note_signal;
-    action.sa_flags = SA_RESTART;
-    sigemptyset(&action.sa_mask);
-    sigaction(kSignals[i], &action, installed ? nullptr : &before[i]);
+  struct sigaction action {};
+  action.sa_handler = note_signal;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  for (const int number : kSignals) {
+    sigaction(number, &action, nullptr);
   }
-  installed = true;
 }
 
-StopControl::~StopControl() {
-  controlled = false;
-  if (stop_signal != 0 || !reason_.empty()) {
-    return;
-  }
-  for (std::size_t i = 0; i < kSignals.size(); ++i) {
-    sigaction(kSignals[i], &before[i], nullptr);
-  }
-  installed = false;
-}
+StopControl::~StopControl() { controlled = false; }
 
 double StopControl::seconds_left() const {
   const double own =

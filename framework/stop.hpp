@@ -22,12 +22,12 @@ std::optional<double> slurm_end_time();
 enum class Order { kGoOn, kSave, kStop };
 
 // While it lives, USR1 asks for a save; TERM, INT and USR2 ask for a stop; a second INT ends the
-// process as INT does. Handlers only set flags. One object at a time.
+// process as INT does. Handlers only set flags, and stay when the object has gone: the process is
+// about to end, and a signal then, perhaps a scheduler's second, must not turn the status of a
+// finished job into that of a killed one. One object at a time.
 class StopControl {
  public:
   explicit StopControl(const StopOptions& options);
-  // Gives signals back what they did before, unless a stop was asked for: then they keep setting
-  // flags, because schedulers repeat themselves and the process is about to end with 75.
   ~StopControl();
   StopControl(const StopControl&) = delete;
   StopControl& operator=(const StopControl&) = delete;

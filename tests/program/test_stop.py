@@ -7,8 +7,8 @@ import time
 
 import h5py
 
-from resumable import (INFER, STOPPED, Background, report, samples_of, saved, slow_inputs,
-                       wait_until)
+from resumable import (IMPORT, INFER, PRUNE, STOPPED, Background, gone, import_inputs, items_of,
+                       prune_inputs, report, samples_of, saved, slow_inputs, wait_until)
 from support import ProgramTest, content, main
 
 
@@ -119,6 +119,61 @@ class StopTest(ProgramTest):
         run = self.start("--max-time", 0.1)
         self.assertEqual(run.wait(), STOPPED, run.said())
         self.assertFalse(os.path.exists("r.h5"))
+
+
+class LateSignalTest(ProgramTest):
+    """The signal comes when the last unit is saved and the output is completed, or after that."""
+    DELAYS = (0, 0.03, 0.06, 0.1, 0.15, 0.2)  # in seconds
+
+    def assert_complete(self, undisturbed):
+        self.assertEqual(content("r.h5"), content(undisturbed))
+        self.assertFalse(os.path.exists("r.h5.units"))
+        self.assertFalse(os.path.exists("r.h5.part"))
+
+    def signalled(self, delay, number, job, ranks):
+        """The status of a run that is signalled so long after its last unit was saved."""
+        run = Background([*job, "--save-interval", 0], ranks)
+        self.addCleanup(run.close)
+        self.assertTrue(
+            wait_until(lambda: 0 < items_of("r.h5") == samples_of(saved("r.h5")), run), run.said())
+        time.sleep(delay)
+        since = time.monotonic()
+        for pid in run.rank_pids():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass  # it has ended
+        status = run.wait()
+        self.assertIn(status, (0, STOPPED), run.said())
+        self.assertLess(time.monotonic() - since, 10)
+        self.assertTrue(gone(run.rank_pids()))
+        if status == STOPPED:
+            self.assertIn("the same command goes on", run.said())
+            self.assertFalse(os.path.exists("r.h5"))
+        run.close()
+        return status
+
+    def late(self, job, undisturbed, ranks):
+        job = [*job, "-o", "r.h5"]
+        for n, delay in enumerate(self.DELAYS):
+            number = signal.SIGTERM if n % 2 == 0 else signal.SIGUSR2
+            if self.signalled(delay, number, job, ranks) == STOPPED:
+                self.espalier(*job, "--report", "run.json")
+                self.assertEqual(report()["units_done"], 0)
+            self.assert_complete(undisturbed)
+            os.unlink("r.h5")
+
+    def test_infer(self):
+        slow_inputs(self, layers=2)
+        self.late([*INFER, "--wave-samples", 640], "undisturbed.h5", 2)
+
+    def test_import(self):
+        import_inputs(self)
+        self.late(IMPORT, "undisturbed.h5", 1)
+
+    def test_prune(self):
+        prune_inputs(self, width=600, methods=["magnitude"])
+        self.late(["prune", "net.h5", *PRUNE["magnitude"]], "magnitude.h5", 3)
 
 
 if __name__ == "__main__":
