@@ -125,20 +125,11 @@ class LateSignalTest(ProgramTest):
     """The signal comes when the last unit is saved and the output is completed, or after that."""
     DELAYS = (0, 0.03, 0.06, 0.1, 0.15, 0.2)  # in seconds
 
-    def assert_complete(self, undisturbed):
-        self.assertEqual(content("r.h5"), content(undisturbed))
-        self.assertFalse(os.path.exists("r.h5.units"))
-        self.assertFalse(os.path.exists("r.h5.part"))
-
-    def signalled(self, delay, number, job, ranks):
-        """The status of a run that is signalled so long after its last unit was saved."""
-        run = Background([*job, "--save-interval", 0], ranks)
-        self.addCleanup(run.close)
-        self.assertTrue(
-            wait_until(lambda: 0 < items_of("r.h5") == samples_of(saved("r.h5")), run), run.said())
-        time.sleep(delay)
+    def signalled(self, run, number):
+        """The status of a run that is signalled now."""
         since = time.monotonic()
-        for pid in run.rank_pids():
+        ranks = run.rank_pids()
+        for pid in ranks:
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
@@ -146,22 +137,29 @@ class LateSignalTest(ProgramTest):
         status = run.wait()
         self.assertIn(status, (0, STOPPED), run.said())
         self.assertLess(time.monotonic() - since, 10)
-        self.assertTrue(gone(run.rank_pids()))
-        if status == STOPPED:
-            self.assertIn("the same command goes on", run.said())
-            self.assertFalse(os.path.exists("r.h5"))
-        run.close()
+        self.assertTrue(gone(ranks))
         return status
 
     def late(self, job, undisturbed, ranks):
         job = [*job, "-o", "r.h5"]
+        late = 0
         for n, delay in enumerate(self.DELAYS):
-            number = signal.SIGTERM if n % 2 == 0 else signal.SIGUSR2
-            if self.signalled(delay, number, job, ranks) == STOPPED:
-                self.espalier(*job, "--report", "run.json")
-                self.assertEqual(report()["units_done"], 0)
-            self.assert_complete(undisturbed)
+            run = Background([*job, "--save-interval", 0], ranks)
+            self.addCleanup(run.close)
+            # On a busy machine it may end unseen.
+            if wait_until(lambda: 0 < items_of("r.h5") == samples_of(saved("r.h5")), run):
+                late += 1
+                time.sleep(delay)
+                if self.signalled(run, (signal.SIGTERM, signal.SIGUSR2)[n % 2]) == STOPPED:
+                    self.assertIn("the same command goes on", run.said())
+                    self.espalier(*job, "--report", "run.json")
+                    self.assertEqual(report()["units_done"], 0)
+            self.assertIn(run.wait(), (0, STOPPED), run.said())
+            self.assertEqual(content("r.h5"), content(undisturbed))
+            self.assertFalse(os.path.exists("r.h5.units"))
+            self.assertFalse(os.path.exists("r.h5.part"))
             os.unlink("r.h5")
+        self.assertGreater(late, 0)
 
     def test_infer(self):
         slow_inputs(self, layers=2)
