@@ -86,6 +86,8 @@ void UnitRun::report_units() {
   const auto held = context_.world.sum(static_cast<std::int64_t>(record_.units()));
   context_.report.set("units_skipped", skipped);
   context_.report.set("units_done", held - skipped);
+  context_.report.set("saves", saves_);
+  context_.report.set("save_seconds", save_seconds_);
 }
 
 void UnitRun::save() {
@@ -96,7 +98,10 @@ void UnitRun::save() {
   }
   record_.save();
   leaves_record_ = context_.world.sum(static_cast<std::int64_t>(record_.units())) > 0;
-  control_.note_saved(now_seconds() - start);
+  const double seconds = now_seconds() - start;
+  control_.note_saved(seconds);
+  ++saves_;
+  save_seconds_ += seconds;
 }
 
 void UnitRun::after_unit() {
@@ -115,7 +120,8 @@ void UnitRun::after_unit() {
                              : text(" and saved in ", record_.folder(),
                                     "; the same command goes on from there")));
   }
-  log_detail("saved what is finished");
+  log_detail(
+      text("saved what is finished; saving has taken ", rounded(save_seconds_), " s so far"));
 }
 
 bool UnitRun::finished(Range items) const {

@@ -95,6 +95,8 @@ class UnitRun {
   io::UnitRecord record_;
   std::function<void()> before_save_;
   bool leaves_record_ = false;
+  std::int64_t saves_ = 0;
+  double save_seconds_ = 0;  // of all saves
 };
 
 }  // namespace espalier::jobs

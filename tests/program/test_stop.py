@@ -31,6 +31,8 @@ class StopTest(ProgramTest):
         self.assertLess(time.monotonic() - since, 10)
         self.assertIn("the same command goes on", run.said())
         self.assertEqual(report()["outcome"], "stopped early")
+        self.assertGreater(report()["saves"], 0)
+        self.assertGreater(report()["save_seconds"], 0)
         self.assertFalse(os.path.exists("r.h5"))
         done = saved("r.h5")
         self.assertGreater(len(done), 0)
