@@ -33,8 +33,8 @@ Batch parse_batch(const Catalog& catalog) {
 
 BatchReader::BatchReader(const Catalog& catalog) : batch_(parse_batch(catalog)), data_(catalog) {}
 
-kernels::CsrRows BatchReader::read_samples(Range samples) const {
-  return read_rows(data_, batch_.features, samples);
+kernels::CsrRows BatchReader::read_samples(Range samples, kernels::CsrRows reuse) const {
+  return read_rows(data_, batch_.features, samples, std::move(reuse));
 }
 
 std::vector<std::int64_t> BatchReader::read_labels(Range samples) const {

@@ -34,7 +34,8 @@ class BatchReader {
   explicit BatchReader(const Catalog& catalog);
   const Batch& batch() const noexcept { return batch_; }
   const DataFile& data() const noexcept { return data_; }
-  kernels::CsrRows read_samples(Range samples) const;
+  // `reuse` are samples that are done with: their memory is used again.
+  kernels::CsrRows read_samples(Range samples, kernels::CsrRows reuse = {}) const;
   std::vector<std::int64_t> read_labels(Range samples) const;
   std::vector<std::byte> read_sample_ids(Range samples) const;  // as stored
 

@@ -217,28 +217,53 @@ bool read_filters(const DataFile& file, const MatrixInfo& matrix, Range range, C
   return values_finite(rows.values);
 }
 
+// Appends the values of one row from column `first` on that are not zero.
+void append_nonzero(std::span<const float> found, std::int64_t first, CsrRows& rows) {
+  const std::size_t before = rows.values.size();
+  rows.indices.resize(before + found.size());
+  rows.values.resize(before + found.size());
+  std::uint32_t* index = rows.indices.data() + before;
+  float* value = rows.values.data() + before;
+  auto column = static_cast<std::uint32_t>(first);
+  for (const float x : found) {
+    *index = column++;
+    *value = x;
+    const std::ptrdiff_t kept = x != 0 ? 1 : 0;
+    index += kept;
+    value += kept;
+  }
+  const auto end = static_cast<std::size_t>(value - rows.values.data());
+  rows.indices.resize(end);
+  rows.values.resize(end);
+}
+
 bool read_dense(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
   const Dataset& values = part(file, matrix, "values");
   rows.pointers.assign(1, 0);
   rows.indices.clear();
   rows.values.clear();
-  std::vector<float> buffer(static_cast<std::size_t>(std::min(matrix.cols, std::int64_t{1} << 18)));
-  for (std::int64_t row = range.begin; row < range.end; ++row) {
-    for (std::int64_t column = 0; column < matrix.cols;) {
-      const auto length = std::min(std::ssize(buffer), matrix.cols - column);
-      const auto found = std::span(buffer).first(static_cast<std::size_t>(length));
-      file.read(values, row * matrix.cols + column, found);
-      for (const float value : found) {
-        if (value != 0) {
-          rows.indices.push_back(static_cast<std::uint32_t>(column));
-          rows.values.push_back(value);
-        }
-        ++column;
+  const std::int64_t end = range.end * matrix.cols;
+  std::vector<float> buffer(static_cast<std::size_t>(
+      std::min(end - range.begin * matrix.cols, kTurn / std::int64_t{sizeof(float)})));
+  bool sound = true;
+  for (std::int64_t at = range.begin * matrix.cols; at < end;) {
+    const auto length = std::min(std::ssize(buffer), end - at);
+    auto found = std::span<float>(buffer).first(static_cast<std::size_t>(length));
+    file.read(values, at, found);
+    sound = values_finite(found) && sound;
+    for (at += length; !found.empty();) {
+      const std::int64_t column = (at - std::ssize(found)) % matrix.cols;
+      const auto row =
+          found.first(static_cast<std::size_t>(std::min(std::ssize(found), matrix.cols - column)));
+      append_nonzero(row, column, rows);
+      found = found.subspan(row.size());
+      if (column + std::ssize(row) == matrix.cols) {
+        rows.pointers.push_back(std::ssize(rows.indices));
       }
     }
-    rows.pointers.push_back(std::ssize(rows.indices));
   }
-  return values_finite(rows.values);
+  rows.pointers.resize(static_cast<std::size_t>(range.size()) + 1, 0);  // rows of no columns
+  return sound;
 }
 
 // Says what is wrong with rows that are not sound.

@@ -1,7 +1,6 @@
 // espalier infer: a batch through a sparse network, to a result file.
 #include <algorithm>
 #include <iostream>
-#include <iterator>
 #include <optional>
 
 #include "framework/agree.hpp"
@@ -17,6 +16,7 @@
 #include "jobs/propagate.hpp"
 #include "jobs/sharded_network.hpp"
 #include "jobs/spelling.hpp"
+#include "jobs/truth.hpp"
 #include "jobs/unit_run.hpp"
 #include "kernels/target.hpp"
 
@@ -95,55 +95,9 @@ io::Provenance provenance_of(const Comm& world, const OutcomeOptions& outcome, c
   return provenance;
 }
 
-std::vector<std::int64_t> those_within(const std::vector<std::int64_t>& ids, Range samples) {
-  return {std::lower_bound(ids.begin(), ids.end(), samples.begin),
-          std::lower_bound(ids.begin(), ids.end(), samples.end)};
-}
-
-// Compares this rank's part of the categories with the truth, both 0-based and ascending.
-//   where    collective over `world`
-//   throws   SharedError(kBadData) with counts and the first differing sample
-void compare_with_truth(const Comm& world, const Files& files, Range samples,
-                        const std::vector<std::int64_t>& mine,
-                        const std::vector<std::int64_t>& truth) {
-  const std::vector<std::int64_t> wanted = those_within(truth, samples);
-  std::vector<std::int64_t> missing, extra;
-  std::set_difference(wanted.begin(), wanted.end(), mine.begin(), mine.end(),
-                      std::back_inserter(missing));
-  std::set_difference(mine.begin(), mine.end(), wanted.begin(), wanted.end(),
-                      std::back_inserter(extra));
-  std::int64_t first = samples.end;
-  for (const auto& differing : {missing, extra}) {
-    first = differing.empty() ? first : std::min(first, differing.front());
-  }
-  std::vector<std::int64_t> counts = {std::ssize(missing), std::ssize(extra)};
-  world.sum(counts);
-  std::vector<std::int64_t> lowest = {
-      missing.empty() && extra.empty() ? std::numeric_limits<std::int64_t>::max() : first};
-  world.min(lowest);
-  if (counts[0] + counts[1] > 0) {
-    throw SharedError(ExitStatus::kBadData,
-                      text(files.result, " differs from ", files.truth, ": ", counts[0],
-                           " categories missing, ", counts[1], " not expected; first at sample ",
-                           lowest[0] + 1, " (counted from 1); the result is kept"));
-  }
-  const std::int64_t equal = world.sum(std::ssize(wanted));
-  log_info(text("categories equal ", files.truth, ": ", equal, " of them"));
-}
-
 // From samples of the part to samples of the batch.
 Range shifted(Range samples, std::int64_t first) {
   return {first + samples.begin, first + samples.end};
-}
-
-std::vector<std::int64_t> alive_ids(Range samples, const std::vector<std::uint8_t>& alive) {
-  std::vector<std::int64_t> ids;
-  for (std::int64_t i = 0; i < samples.size(); ++i) {
-    if (alive[static_cast<std::size_t>(i)] != 0) {
-      ids.push_back(samples.begin + i);
-    }
-  }
-  return ids;
 }
 
 // A finished result is not computed again, but a truth file given with it is compared.
@@ -163,7 +117,8 @@ ExitStatus already_done(Context& context, const Files& files, const std::string&
       return std::vector<std::uint8_t>(values.begin(), values.end());
     });
     const Range here = shifted(mine, part.samples.begin);
-    compare_with_truth(context.world, files, here, alive_ids(here, alive), truth);
+    compare_with_truth(context.world, {files.result, files.truth}, here, alive_ids(here, alive),
+                       truth);
   }
   return ExitStatus::kDone;
 }
@@ -171,6 +126,11 @@ ExitStatus already_done(Context& context, const Files& files, const std::string&
 // As read: an index and a value for each feature, and a pointer.
 std::int64_t bytes_per_sample(const io::MatrixInfo& features) {
   return 8 + 8 * features.stored / std::max<std::int64_t>(features.rows, 1);
+}
+
+// Outcomes that wait in memory for a save; a run of seconds then needs none.
+std::int64_t outcomes_in_memory(std::int64_t spare_bytes) {
+  return std::clamp(spare_bytes / 4, std::int64_t{64} << 20, std::int64_t{1} << 30);
 }
 
 void describe_plan(const InferencePlan& plan, const io::Network& network, std::int64_t samples) {
@@ -214,12 +174,13 @@ double run_waves(Context& context, const Source& source, const UnitPlan& units,
   Progress progress("inferring", samples, "samples");
   propagator.give_up_if([&] { return run.gives_up_unit(); });
   double seconds = 0;
+  kernels::CsrRows features;
   for (std::int64_t round = 0; round < units.rounds; ++round) {
     const bool mine = round < std::ssize(units.units);
     Range wave = mine ? units.units[static_cast<std::size_t>(round)] : Range{};
-    const kernels::CsrRows features = locally(world, "reading the batch", [&] {
+    locally(world, "reading the batch", [&] {
       const PhaseTimer timer(context.times, Phase::kRead);
-      return source.batch.read_samples(shifted(wave, source.first));
+      features = source.batch.read_samples(shifted(wave, source.first), std::move(features));
     });
     const double start = now_seconds();
     const WaveOutput output = propagator.run(features);
@@ -324,7 +285,12 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
     return ExitStatus::kDone;
   }
 
-  UnitRun run(context, {"samples", files.result, provenance, samples});
+  UnitRun run(context, {"samples",
+                        files.result,
+                        provenance,
+                        samples,
+                        {},
+                        outcomes_in_memory(memory - plan.bytes_per_rank())});
   const ProcessGrid grid(world, plan.grid);
   const ShardedNetwork sharded = read_and_pack(world, grid, network, context.times,
                                                {[&] { run.check_time(); }, bfloat16, streams});
@@ -358,7 +324,7 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   if (!files.truth.empty()) {
     context.report.set("categories_match", false);
     const Range here = shifted(mine, part.samples.begin);
-    compare_with_truth(world, files, here, alive_ids(here, alive), truth);
+    compare_with_truth(world, {files.result, files.truth}, here, alive_ids(here, alive), truth);
     context.report.set("categories_match", true);
   }
   return ExitStatus::kDone;

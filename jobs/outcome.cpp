@@ -15,10 +15,17 @@ namespace {
 
 std::size_t to_size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
-// Scales and shifts one sample's outputs and turns them into probabilities if asked.
+// Scales and shifts one sample's outputs and turns them into probabilities if asked. Where neither
+// is, -0 still becomes +0.
 void finish_sample(const ShardedNetwork& network, std::span<float> outputs) {
   if (network.softmax) {
     kernels::softmax(outputs);
+  }
+  if (network.output_scale.empty() && network.output_shift.empty()) {
+    for (float& y : outputs) {
+      y += 0.0F;
+    }
+    return;
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const float scale = network.output_scale.empty() ? 1.0F : network.output_scale[i];
@@ -40,35 +47,30 @@ std::vector<std::int64_t> deal_columns(const ProcessGrid& grid, Range wave,
   return dealt;
 }
 
-bool any_nonzero(std::span<const float> outputs) {
-  return std::any_of(outputs.begin(), outputs.end(), [](float y) { return y != 0; });
+std::int64_t count_nonzero(std::span<const float> outputs) {
+  std::uint32_t count = 0;
+  for (const float y : outputs) {
+    count += y != 0 ? 1U : 0U;
+  }
+  return count;
 }
 
-// Adds what the options ask for of one sample's outputs to `piece`.
-void keep_outputs(const OutcomeOptions& options, std::span<const float> outputs,
-                  OutcomePiece& piece) {
-  if (options.top_k > 0) {
-    const std::size_t k = to_size(options.top_k);
-    piece.top_index.resize(piece.top_index.size() + k);
-    piece.top_value.resize(piece.top_value.size() + k);
-    kernels::top_k(outputs, std::span(piece.top_index).last(k), std::span(piece.top_value).last(k));
-  }
-  if (options.full) {
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      if (outputs[i] != 0) {
-        piece.indices.push_back(static_cast<std::uint32_t>(i));
-        piece.values.push_back(outputs[i]);
-      }
+// Adds the largest of one sample's outputs to `piece`.
+void keep_largest(std::int64_t top_k, std::span<const float> outputs, OutcomePiece& piece) {
+  const std::size_t k = to_size(top_k);
+  piece.top_index.resize(piece.top_index.size() + k);
+  piece.top_value.resize(piece.top_value.size() + k);
+  kernels::top_k(outputs, std::span(piece.top_index).last(k), std::span(piece.top_value).last(k));
+}
+
+// Adds the outputs of one sample that are not zero to `piece`, whose pointers are there.
+void append_nonzero(std::span<const float> outputs, OutcomePiece& piece) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (outputs[i] != 0) {
+      piece.indices.push_back(static_cast<std::uint32_t>(i));
+      piece.values.push_back(outputs[i]);
     }
-    piece.pointers.push_back(std::ssize(piece.indices));
   }
-}
-
-OutcomePiece read_piece(const io::UnitRecord& record, std::size_t unit,
-                        const OutcomeOptions& options) {
-  std::vector<std::byte> bytes(to_size(record.bytes(unit)));
-  record.read(unit, 0, bytes);
-  return unpack_outcome(record.items(unit), options, std::move(bytes));
 }
 
 // A message is made of ranges, each followed by one byte for every sample in it.
@@ -108,78 +110,110 @@ Outcome::Outcome(const ProcessGrid& grid, const ShardedNetwork& network, Outcome
 
 void Outcome::add_wave(const Comm& world, Range wave, const WaveOutput& output) {
   const KeptOutputs kept = kept_outputs(network_, options_);
-  std::vector<float> computed;
   std::vector<kernels::Ranked> best;
   if (kept.panels) {
-    computed = exchange_outputs(grid_.group(),
-                                {output.panels, output.column, network_.layers.back().bounds},
-                                deal_columns(grid_, wave, output));
+    computed_ = exchange_outputs(grid_.group(),
+                                 {output.panels, output.column, network_.layers.back().bounds},
+                                 deal_columns(grid_, wave, output), std::move(computed_));
   } else if (kept.top_k > 0) {
     best = exchange_best(grid_.group(), output.top, deal_columns(grid_, wave, output));
   }
   locally(world, "keeping outputs", [&] {
-    const OutcomePiece piece =
-        kept.top_k > 0 ? keep_best(wave, output, best) : keep_samples(wave, output, computed);
-    if (!piece.samples.empty()) {
-      record_.add(piece.samples, pack_outcome(piece));
+    const Range mine = split_evenly(wave.size(), grid_.shape().row_shards, grid_.row_shard());
+    piece_.samples = {wave.begin + mine.begin, wave.begin + mine.end};
+    kept.top_k > 0 ? keep_best(mine, output, best) : keep_samples(mine, output);
+    if (!mine.empty()) {
+      add_outcome(record_, piece_, options_);
     }
   });
 }
 
-// Finishes this shard's samples of the wave and notes which of them are alive.
-//   shapes   computed (those of my samples that are active x outputs); empty if `alive` of the
-//            panels is all that is kept
-OutcomePiece Outcome::keep_samples(Range wave, const WaveOutput& output,
-                                   std::span<float> computed) const {
-  const Range mine = split_evenly(wave.size(), grid_.shape().row_shards, grid_.row_shard());
-  const bool whole = kept_outputs(network_, options_).panels;
-  const std::vector<float> zeros(whole ? to_size(network_.outputs) : 0, 0.0F);
-  auto active = std::lower_bound(output.active.begin(), output.active.end(), mine.begin);
-  OutcomePiece piece;
-  piece.samples = {wave.begin + mine.begin, wave.begin + mine.end};
-  piece.pointers.assign(options_.full ? 1 : 0, 0);
+// Finishes this shard's samples of the wave and notes which of them are alive. Of those that are
+// not active all outputs are zero.
+void Outcome::keep_samples(Range mine, const WaveOutput& output) {
+  const bool known = kept_outputs(network_, options_).panels;
+  const std::vector<float> zeros(known ? to_size(network_.outputs) : 0, 0.0F);
+  const auto first = std::lower_bound(output.active.begin(), output.active.end(), mine.begin);
+  auto active = first;
+  std::span<float> rest = computed_;
+  piece_.alive.clear();
+  piece_.top_index.clear();
+  piece_.top_value.clear();
+  piece_.pointers.assign(options_.full ? 1 : 0, 0);
   for (std::int64_t sample = mine.begin; sample < mine.end; ++sample) {
     const bool here = active != output.active.end() && *active == sample;
+    bool alive = here && output.alive[to_size(active - output.active.begin())] != 0;
     std::span<const float> outputs = zeros;
-    if (here && whole) {
-      const std::span<float> row = computed.first(zeros.size());
-      computed = computed.subspan(zeros.size());
-      finish_sample(network_, row);
-      outputs = row;
+    if (here && known) {
+      finish_sample(network_, rest.first(zeros.size()));
+      outputs = rest.first(zeros.size());
+      rest = rest.subspan(zeros.size());
     }
-    const bool seen_alive = here && output.alive[to_size(active - output.active.begin())] != 0;
     active += here ? 1 : 0;
-    piece.alive.push_back(whole ? any_nonzero(outputs) : seen_alive);
-    keep_outputs(options_, outputs, piece);
+    if (known) {
+      alive = std::any_of(outputs.begin(), outputs.end(), [](float y) { return y != 0; });
+    }
+    piece_.alive.push_back(alive ? 1 : 0);
+    if (options_.top_k > 0) {
+      keep_largest(options_.top_k, outputs, piece_);
+    }
+    if (options_.full) {
+      piece_.pointers.push_back(piece_.pointers.back() + count_nonzero(outputs));
+    }
   }
-  return piece;
+  if (options_.full) {
+    keep_full(mine, {first, active});
+  }
+}
+
+// Moves the full outputs of my samples into the piece, whose pointers are there; those that are
+// `active` have been computed.
+void Outcome::keep_full(Range mine, std::span<const std::int64_t> active) {
+  const std::size_t outputs = to_size(network_.outputs);
+  piece_.nonzero = piece_.pointers.back();
+  piece_.whole = keeps_whole(mine.size(), network_.outputs, piece_.nonzero);
+  piece_.indices.clear();
+  if (piece_.whole) {
+    piece_.pointers.clear();
+  }
+  if (piece_.whole && std::ssize(active) == mine.size()) {
+    std::swap(piece_.values, computed_);
+    return;
+  }
+  piece_.values.assign(piece_.whole ? to_size(mine.size()) * outputs : 0, 0.0F);
+  for (std::size_t i = 0; i < active.size(); ++i) {
+    const auto row = std::span(computed_).subspan(i * outputs, outputs);
+    if (piece_.whole) {
+      std::copy(row.begin(), row.end(),
+                piece_.values.begin() + (active[i] - mine.begin) * network_.outputs);
+    } else {
+      append_nonzero(row, piece_);
+    }
+  }
 }
 
 // The same where only the best outputs of samples are known; without any, those of a dead sample.
-OutcomePiece Outcome::keep_best(Range wave, const WaveOutput& output,
-                                std::span<kernels::Ranked> candidates) const {
-  const Range mine = split_evenly(wave.size(), grid_.shape().row_shards, grid_.row_shard());
+void Outcome::keep_best(Range mine, const WaveOutput& output,
+                        std::span<kernels::Ranked> candidates) {
   const auto first = std::lower_bound(output.active.begin(), output.active.end(), mine.begin);
   const auto last = std::lower_bound(first, output.active.end(), mine.end);
   const std::size_t k = to_size(options_.top_k);
   const std::size_t each = first == last ? 0 : candidates.size() / to_size(last - first);
-  OutcomePiece piece;
-  piece.samples = {wave.begin + mine.begin, wave.begin + mine.end};
-  piece.alive.assign(to_size(mine.size()), 0);
-  piece.top_value.assign(to_size(mine.size()) * k, 0.0F);
+  piece_.alive.assign(to_size(mine.size()), 0);
+  piece_.top_value.assign(to_size(mine.size()) * k, 0.0F);
+  piece_.top_index.clear();
   for (std::int64_t sample = 0; sample < mine.size(); ++sample) {
     for (std::size_t place = 0; place < k; ++place) {
-      piece.top_index.push_back(static_cast<std::int64_t>(place));
+      piece_.top_index.push_back(static_cast<std::int64_t>(place));
     }
   }
   for (auto active = first; active != last; ++active) {
     const std::size_t sample = to_size(*active - mine.begin);
-    piece.alive[sample] = output.alive[to_size(active - output.active.begin())];
-    kernels::best_of(candidates.first(each), std::span(piece.top_index).subspan(sample * k, k),
-                     std::span(piece.top_value).subspan(sample * k, k));
+    piece_.alive[sample] = output.alive[to_size(active - output.active.begin())];
+    kernels::best_of(candidates.first(each), std::span(piece_.top_index).subspan(sample * k, k),
+                     std::span(piece_.top_value).subspan(sample * k, k));
     candidates = candidates.subspan(each);
   }
-  return piece;
 }
 
 // The record's units by ascending samples.
@@ -230,7 +264,7 @@ std::vector<std::int64_t> Outcome::nnz_before_units(const Comm& world, std::int6
   std::vector<Count> mine;
   for (const std::size_t unit : units_in_order()) {
     const Range samples = record_.items(unit);
-    mine.push_back({samples.begin, nnz_of_outcome(samples, options_, record_.bytes(unit))});
+    mine.push_back({samples.begin, nonzero_of_outcome(record_, unit, options_)});
   }
   std::vector<Count> all;
   for (const auto& bytes : world.gather_all_bytes(std::as_bytes(std::span(mine)))) {
@@ -256,7 +290,7 @@ std::vector<std::int64_t> Outcome::nnz_before_units(const Comm& world, std::int6
 }
 
 std::int64_t Outcome::write(const Comm& world, const io::BatchReader& batch,
-                            std::span<const std::uint8_t> alive, const Target& target) const {
+                            std::span<const std::uint8_t> alive, const Target& target) {
   io::Result result;
   result.samples = target.samples.size();
   result.categories = world.sum(std::count(alive.begin(), alive.end(), std::uint8_t{1}));
@@ -286,30 +320,31 @@ std::int64_t Outcome::write(const Comm& world, const io::BatchReader& batch,
 }
 
 // Every rank writes in as many rounds as the one with most units.
-void Outcome::write_units(const Comm& world, io::ResultWriter& writer) const {
+void Outcome::write_units(const Comm& world, io::ResultWriter& writer) {
   std::int64_t total = 0;
   const std::vector<std::int64_t> before =
       options_.full ? nnz_before_units(world, total) : std::vector<std::int64_t>();
   const std::vector<std::size_t> order = units_in_order();
   const std::int64_t rounds = world.max(std::ssize(order));
+  const kernels::CsrRows none;
+  kernels::CsrRows rows;
   for (std::int64_t round = 0; round < rounds; ++round) {
     const bool mine = round < std::ssize(order);
-    OutcomePiece piece = locally(world, "reading back outcomes", [&] {
-      OutcomePiece empty;
-      empty.pointers.push_back(0);
-      return mine ? read_piece(record_, order[to_size(round)], options_) : empty;
+    locally(world, "reading back outcomes", [&] {
+      piece_ = mine ? read_outcome(record_, order[to_size(round)], options_, network_.outputs,
+                                   std::move(piece_))
+                    : OutcomePiece{};
     });
     if (options_.top_k > 0) {
-      writer.write_top(piece.samples.begin, piece.top_index, piece.top_value);
+      writer.write_top(piece_.samples.begin, piece_.top_index, piece_.top_value);
     }
     if (options_.full) {
-      kernels::CsrRows rows;
-      rows.first_row = piece.samples.begin;
+      rows.first_row = piece_.samples.begin;
       rows.cols = network_.outputs;
-      rows.pointers = std::move(piece.pointers);
-      rows.indices = std::move(piece.indices);
-      rows.values = std::move(piece.values);
-      writer.write_output(rows, mine ? before[to_size(round)] : 0);
+      std::swap(rows.pointers, piece_.pointers);
+      std::swap(rows.indices, piece_.indices);
+      std::swap(rows.values, piece_.values);
+      mine ? writer.write_output(rows, before[to_size(round)]) : writer.write_output(none, 0);
     }
   }
 }

@@ -49,20 +49,23 @@ class Outcome {
     io::OutputOptions options;
   };
   std::int64_t write(const Comm& world, const io::BatchReader& batch,
-                     std::span<const std::uint8_t> alive, const Target& target) const;
+                     std::span<const std::uint8_t> alive, const Target& target);
 
  private:
-  OutcomePiece keep_samples(Range wave, const WaveOutput& output, std::span<float> computed) const;
-  OutcomePiece keep_best(Range wave, const WaveOutput& output,
-                         std::span<kernels::Ranked> candidates) const;
+  void keep_samples(Range mine, const WaveOutput& output);
+  void keep_full(Range mine, std::span<const std::int64_t> active);
+  void keep_best(Range mine, const WaveOutput& output, std::span<kernels::Ranked> candidates);
   std::vector<std::size_t> units_in_order() const;
   std::vector<std::int64_t> nnz_before_units(const Comm& world, std::int64_t& total) const;
-  void write_units(const Comm& world, io::ResultWriter& writer) const;
+  void write_units(const Comm& world, io::ResultWriter& writer);
 
   const ProcessGrid& grid_;
   const ShardedNetwork& network_;
   OutcomeOptions options_;
   io::UnitRecord& record_;
+  // Of the latest wave; their memory serves the next.
+  std::vector<float> computed_;  // outputs of those of my samples that are active
+  OutcomePiece piece_;
 };
 
 }  // namespace espalier::jobs

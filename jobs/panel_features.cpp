@@ -1,6 +1,7 @@
 #include "jobs/panel_features.hpp"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "kernels/bfloat16.hpp"
@@ -11,6 +12,13 @@ namespace {
 constexpr std::int64_t kWidth = kernels::kPanelWidth;
 
 std::size_t to_size(std::int64_t value) { return static_cast<std::size_t>(value); }
+
+// Columns that share a line of a panel.
+constexpr std::size_t kTogether = 16;
+
+std::int64_t features_of(const kernels::CsrRows& samples, std::int64_t id) {
+  return samples.pointers[to_size(id) + 1] - samples.pointers[to_size(id)];
+}
 
 bool all_zero(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float value) { return value == 0; });
@@ -48,31 +56,68 @@ std::vector<std::int64_t> PanelFeatures::samples_to_compute(const kernels::CsrRo
 
 void PanelFeatures::fill(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
                          float* panel) const {
+  fill_absent(panel);
+  for (std::size_t column = 0; column < ids.size();) {
+    const auto some = ids.subspan(column, std::min(kTogether, ids.size() - column));
+    float* const to = panel + column;
+    if (std::all_of(some.begin(), some.end(),
+                    [&](std::int64_t id) { return features_of(samples, id) == network_.inputs; })) {
+      fill_whole(samples, some, to);
+    } else {
+      for (std::size_t i = 0; i < some.size(); ++i) {
+        fill_sparse(samples, some[i], to + i);
+      }
+    }
+    column += some.size();
+  }
+}
+
+float PanelFeatures::scaled(std::uint32_t feature, float x) const {
+  const float y = network_.input_scale.empty() ? x : x * network_.input_scale[feature];
+  const float z = network_.input_shift.empty() ? y : y + network_.input_shift[feature];
+  return network_.bfloat16 ? kernels::round_to_bfloat16(z) : z;
+}
+
+// What features become that a sample does not have.
+void PanelFeatures::fill_absent(float* panel) const {
   const std::int64_t inputs = network_.layers.front().packed.inputs();
-  const std::vector<std::uint32_t>& used = network_.layers.front().inputs;
-  const float* scale = network_.input_scale.empty() ? nullptr : network_.input_scale.data();
-  const float* shift = network_.input_shift.empty() ? nullptr : network_.input_shift.data();
-  const auto kept = [&](float x) { return network_.bfloat16 ? kernels::round_to_bfloat16(x) : x; };
-  if (shift == nullptr) {
+  if (network_.input_shift.empty()) {
     std::fill_n(panel, inputs * kWidth, 0.0F);
-  } else {
-    for (std::int64_t local = 0; local < inputs; ++local) {
-      const std::size_t feature = used.empty() ? to_size(local) : used[to_size(local)];
-      std::fill_n(panel + local * kWidth, kWidth, kept(shift[feature]));
+    return;
+  }
+  const std::vector<std::uint32_t>& used = network_.layers.front().inputs;
+  for (std::int64_t local = 0; local < inputs; ++local) {
+    const std::size_t feature = used.empty() ? to_size(local) : used[to_size(local)];
+    const float shift = network_.input_shift[feature];
+    std::fill_n(panel + local * kWidth, kWidth,
+                network_.bfloat16 ? kernels::round_to_bfloat16(shift) : shift);
+  }
+}
+
+void PanelFeatures::fill_sparse(const kernels::CsrRows& samples, std::int64_t id,
+                                float* column) const {
+  const std::int64_t end = samples.pointers[to_size(id) + 1];
+  for (std::int64_t k = samples.pointers[to_size(id)]; k < end; ++k) {
+    const std::uint32_t feature = samples.indices[to_size(k)];
+    const std::int32_t local = local_of_feature_[feature];
+    if (local >= 0) {
+      column[local * kWidth] = scaled(feature, samples.value(k));
     }
   }
-  for (std::size_t column = 0; column < ids.size(); ++column) {
-    const std::int64_t begin = samples.pointers[to_size(ids[column])];
-    const std::int64_t end = samples.pointers[to_size(ids[column]) + 1];
-    for (std::int64_t k = begin; k < end; ++k) {
-      const std::uint32_t feature = samples.indices[to_size(k)];
-      const std::int32_t local = local_of_feature_[feature];
-      if (local >= 0) {
-        const float scaled =
-            scale == nullptr ? samples.value(k) : samples.value(k) * scale[feature];
-        panel[local * kWidth + static_cast<std::int64_t>(column)] =
-            kept(shift == nullptr ? scaled : scaled + shift[feature]);
-      }
+}
+
+// Samples that have all features, a line of the panel at a time.
+void PanelFeatures::fill_whole(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
+                               float* columns) const {
+  std::array<std::int64_t, kTogether> first{};
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    first[i] = samples.pointers[to_size(ids[i])];
+  }
+  for (std::int64_t feature = 0; feature < network_.inputs; ++feature) {
+    const std::int32_t local = local_of_feature_[to_size(feature)];
+    for (std::size_t i = 0; local >= 0 && i < ids.size(); ++i) {
+      columns[local * kWidth + static_cast<std::int64_t>(i)] =
+          scaled(static_cast<std::uint32_t>(feature), samples.value(first[i] + feature));
     }
   }
 }

@@ -73,6 +73,14 @@ std::int64_t plan_block(std::int64_t panel_bytes, const Allocation& allocation) 
   return 0;
 }
 
+// Whether no sample is ever left out: the last layer gives something for one that has died.
+bool keeps_samples(const io::Network& network) {
+  const io::Layer& last = network.layers.back();
+  const bool biased = last.bias != io::BiasKind::kNone && !last.epilogue.bias_where_nonzero;
+  return biased || last.epilogue.activation == kernels::Activation::kSigmoid ||
+         last.epilogue.activation == kernels::Activation::kSoftmax;
+}
+
 InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, GridShape grid,
                            const Allocation& allocation) {
   InferencePlan plan;
@@ -109,6 +117,10 @@ InferencePlan plan_on_grid(const io::Network& network, std::int64_t samples, Gri
     most_bytes = kOutputsBytes;
   }
   per_panel += allocation.sample_bytes * kWidth;
+  if (plan.block_panels > 0 && keeps_samples(network)) {
+    // Two full blocks a thread are as good as more.
+    most_bytes = std::max(kPassingBytes, 2 * allocation.threads * plan.block_panels * per_panel);
+  }
   const std::int64_t fixed_bytes = fixed_panels * panel_bytes;
   const std::int64_t room =
       std::clamp(allocation.memory_per_rank - least - fixed_bytes, std::int64_t{0}, most_bytes);

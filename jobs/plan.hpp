@@ -43,6 +43,9 @@ inline constexpr std::int64_t kProgramBytes = std::int64_t{96} << 20;
 inline constexpr std::int64_t kWaveBytes = std::int64_t{128} << 20;
 // The same where a wave holds its outputs only; a wave ends with some panels that are not full.
 inline constexpr std::int64_t kOutputsBytes = std::int64_t{1} << 30;
+// The same where all panels stay full whatever the wave: what is read, computed and written of one
+// then stays in the caches.
+inline constexpr std::int64_t kPassingBytes = std::int64_t{16} << 20;
 // Gathered inputs of one chunk of panels: a few message-sized panels, or a single large one.
 inline constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
 

@@ -2,14 +2,43 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kernels/layout.hpp"
 
 namespace espalier::jobs {
+namespace {
+
+constexpr std::int64_t kWidth = kernels::kPanelWidth;
+
+// Copies each column to a row of `to`. Neighbours are taken together, for they lie together.
+void turn_columns(const ShardOutputs& mine, std::int64_t rows, float* to) {
+  constexpr std::size_t kTogether = 16;
+  const auto& columns = mine.columns;
+  for (std::size_t at = 0; at < columns.size();) {
+    const float* from = mine.panels + columns[at] / kWidth * rows * kWidth + columns[at] % kWidth;
+    const auto left = static_cast<std::size_t>(kWidth - columns[at] % kWidth);
+    std::size_t count = 1;
+    while (count < std::min({left, kTogether, columns.size() - at}) &&
+           columns[at + count] == columns[at + count - 1] + 1) {
+      ++count;
+    }
+    for (std::int64_t row = 0; row < rows; ++row) {
+      for (std::size_t column = 0; column < count; ++column) {
+        to[static_cast<std::int64_t>(column) * rows + row] =
+            from[row * kWidth + static_cast<std::int64_t>(column)];
+      }
+    }
+    to += static_cast<std::int64_t>(count) * rows;
+    at += count;
+  }
+}
+
+}  // namespace
 
 std::vector<float> exchange_outputs(const Comm& group, const ShardOutputs& mine,
-                                    const std::vector<std::int64_t>& dealt) {
-  constexpr std::int64_t kWidth = kernels::kPanelWidth;
+                                    const std::vector<std::int64_t>& dealt,
+                                    std::vector<float> reuse) {
   const auto me = static_cast<std::size_t>(group.rank());
   const auto shards = static_cast<std::size_t>(group.ranks());
   const std::int64_t rows = mine.bounds[me + 1] - mine.bounds[me];
@@ -17,15 +46,9 @@ std::vector<float> exchange_outputs(const Comm& group, const ShardOutputs& mine,
   const std::int64_t my_columns = dealt[me + 1] - dealt[me];
 
   // Sent by column, so that each destination's part is one piece.
-  std::vector<float> sent(mine.columns.size() * static_cast<std::size_t>(rows));
-  float* to = sent.data();
-  for (const std::int64_t column : mine.columns) {
-    const float* from = mine.panels + (column / kWidth) * rows * kWidth + column % kWidth;
-    for (std::int64_t row = 0; row < rows; ++row) {
-      to[row] = from[row * kWidth];
-    }
-    to += rows;
-  }
+  std::vector<float> sent = std::move(reuse);
+  sent.resize(mine.columns.size() * static_cast<std::size_t>(rows));
+  turn_columns(mine, rows, sent.data());
   if (shards == 1) {
     return sent;
   }

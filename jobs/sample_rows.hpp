@@ -20,9 +20,11 @@ struct ShardOutputs {
 
 // Deals the columns to the shards: shard s gets all outputs of columns [dealt[s], dealt[s + 1]).
 //   shapes   dealt (ranks + 1), ascending, from 0 to columns; result (my columns x outputs)
+//   reuse    outputs that are done with: their memory is used again
 //   where    collective over `group`
 std::vector<float> exchange_outputs(const Comm& group, const ShardOutputs& mine,
-                                    const std::vector<std::int64_t>& dealt);
+                                    const std::vector<std::int64_t>& dealt,
+                                    std::vector<float> reuse);
 
 // Deals the columns as exchange_outputs, where only the best of each column are known: `mine` are
 // as many for each, column by column.

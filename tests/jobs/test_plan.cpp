@@ -94,6 +94,27 @@ BOOST_AUTO_TEST_CASE(panels_go_depth_first_where_two_or_more_fit_the_cache) {
   BOOST_TEST(block(32768, 1024 * kMiB, 1, kMiB / 2, 16 * kMiB) == 0);
 }
 
+BOOST_AUTO_TEST_CASE(waves_are_short_where_no_sample_is_ever_left_out) {
+  const auto wave = [](const std::function<void(io::Layer&)>& change, int threads = 1) {
+    io::Network network = square_network(1024, 8, 32 * 1024);
+    change(network.layers.back());
+    Allocation allocation = {1, 4096 * kMiB, threads, 2 * kMiB};
+    allocation.sample_bytes = 8192;
+    return plan_inference(network, 20000, GridShape{1, 1}, allocation).wave_samples;
+  };
+  const std::int64_t all = 20032;  // whole panels
+  BOOST_TEST(wave([](io::Layer&) {}) == all);
+  BOOST_TEST(wave([](io::Layer& last) { last.bias = io::BiasKind::kFull; }) == 1024);
+  BOOST_TEST(wave([](io::Layer& last) { last.bias = io::BiasKind::kFull; }, 4) == 2 * 4 * 5 * 64);
+  BOOST_TEST(wave([](io::Layer& last) {
+               last.epilogue.activation = kernels::Activation::kSigmoid;
+             }) == 1024);
+  BOOST_TEST(wave([](io::Layer& last) {
+               last.bias = io::BiasKind::kFull;
+               last.epilogue.bias_where_nonzero = true;
+             }) == all);
+}
+
 BOOST_AUTO_TEST_CASE(a_grid_of_other_than_all_ranks_is_a_usage_error) {
   const io::Network network = square_network(32, 1, 32);
   BOOST_TEST((status_of([&] {
