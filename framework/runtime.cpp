@@ -70,6 +70,9 @@ ExitStatus tell(const std::function<ExitStatus(const Comm&)>& story, int rank, i
 }  // namespace
 
 int run_main(int argc, char** argv, const std::function<ExitStatus(const Comm&)>& story) {
+  // A process that was not started by mpirun needs no daemon beside it, for which Open MPI would
+  // make it wait.
+  ::setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
   int provided = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
     print_line("MPI does not start");

@@ -189,6 +189,10 @@ double run_waves(Context& context, const Source& source, const UnitPlan& units,
     }
     outcome.add_wave(world, wave, output);
     seconds += now_seconds() - start;
+    {
+      const PhaseTimer timer(context.times, Phase::kWrite);
+      outcome.write_early(world);
+    }
     run.after_unit();
     done += wave.size();
     progress.done(done);
@@ -297,7 +301,9 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   Propagator propagator(grid, sharded, plan, context.times, kept_outputs(sharded, wanted));
   const UnitPlan units =
       plan_units(run.left(), plan.grid.sample_groups, grid.sample_group(), plan.wave_samples);
-  Outcome outcome(grid, sharded, wanted, run.record());
+  Outcome outcome(
+      grid, sharded, wanted, run.record(),
+      {files.result, part.samples, batch.batch().sample_id, provenance, context.output_options()});
   Totals totals;
   totals.samples = samples;
   totals.edges = network.network().edges();
@@ -307,11 +313,10 @@ ExitStatus infer(Context& context, const Inputs& inputs, const io::NetworkReader
   const double seconds =
       run_waves(context, {batch, part.samples.begin}, units, propagator, outcome, run);
   totals.seconds = spread_over_ranks(world, seconds).max;
-  const auto alive = outcome.exchange_alive(world, samples);
+  const auto alive = outcome.exchange_alive(world);
   {
     const PhaseTimer timer(context.times, Phase::kWrite);
-    context.report.add_bytes_written(outcome.write(
-        world, batch, alive, {files.result, part.samples, provenance, context.output_options()}));
+    context.report.add_bytes_written(outcome.write(world, batch, alive));
     run.finish();
   }
 

@@ -105,8 +105,19 @@ KeptOutputs kept_outputs(const ShardedNetwork& network, const OutcomeOptions& op
 }
 
 Outcome::Outcome(const ProcessGrid& grid, const ShardedNetwork& network, OutcomeOptions options,
-                 io::UnitRecord& record)
-    : grid_(grid), network_(network), options_(options), record_(record) {}
+                 io::UnitRecord& record, Target target)
+    : grid_(grid),
+      network_(network),
+      options_(options),
+      record_(record),
+      target_(std::move(target)) {
+  // What earlier runs have finished would have to be written first.
+  if (options_.full && record_.finished().empty() && !target_.options.compress) {
+    const std::int64_t samples = target_.samples.size();
+    early_.emplace(EarlyResult::Plan{target_.path, plan_result(samples, samples * network_.outputs),
+                                     target_.provenance, target_.options});
+  }
+}
 
 void Outcome::add_wave(const Comm& world, Range wave, const WaveOutput& output) {
   const KeptOutputs kept = kept_outputs(network_, options_);
@@ -126,6 +137,12 @@ void Outcome::add_wave(const Comm& world, Range wave, const WaveOutput& output) 
       add_outcome(record_, piece_, options_);
     }
   });
+}
+
+void Outcome::write_early(const Comm& world) {
+  if (early_) {
+    early_->add(world, piece_);
+  }
 }
 
 // Finishes this shard's samples of the wave and notes which of them are alive. Of those that are
@@ -226,7 +243,8 @@ std::vector<std::size_t> Outcome::units_in_order() const {
   return order;
 }
 
-std::vector<std::uint8_t> Outcome::exchange_alive(const Comm& world, std::int64_t samples) const {
+std::vector<std::uint8_t> Outcome::exchange_alive(const Comm& world) const {
+  const std::int64_t samples = target_.samples.size();
   std::vector<std::vector<std::byte>> to_rank(to_size(world.ranks()));
   locally(world, "reading back outcomes", [&] {
     for (std::size_t unit = 0; unit < record_.units(); ++unit) {
@@ -289,34 +307,46 @@ std::vector<std::int64_t> Outcome::nnz_before_units(const Comm& world, std::int6
   return before;
 }
 
-std::int64_t Outcome::write(const Comm& world, const io::BatchReader& batch,
-                            std::span<const std::uint8_t> alive, const Target& target) {
+io::Result Outcome::plan_result(std::int64_t categories, std::int64_t nonzero) const {
   io::Result result;
-  result.samples = target.samples.size();
-  result.categories = world.sum(std::count(alive.begin(), alive.end(), std::uint8_t{1}));
+  result.samples = target_.samples.size();
+  result.categories = categories;
   result.top_k = options_.top_k;
-  result.sample_id = batch.batch().sample_id;
+  result.sample_id = target_.sample_id;
   if (options_.full) {
-    std::int64_t total = 0;
-    nnz_before_units(world, total);
     result.output = io::MatrixInfo{
-        "/output", io::MatrixFormat::kCsr, result.samples, network_.outputs, total, false};
+        "/output", io::MatrixFormat::kCsr, result.samples, network_.outputs, nonzero, false};
   }
-  const Range mine = split_evenly(result.samples, world.ranks(), world.rank());
-  io::ResultWriter writer(world, target.path, result, target.provenance, target.options);
-  writer.write_alive(mine.begin, alive);
-  if (result.sample_id) {
+  return result;
+}
+
+std::int64_t Outcome::write(const Comm& world, const io::BatchReader& batch,
+                            std::span<const std::uint8_t> alive) {
+  std::unique_ptr<io::ResultWriter> writer = early_ ? early_->take() : nullptr;
+  const bool written = writer != nullptr;
+  if (!written) {
+    std::int64_t nonzero = 0;
+    if (options_.full) {
+      nnz_before_units(world, nonzero);
+    }
+    const auto categories = world.sum(std::count(alive.begin(), alive.end(), std::uint8_t{1}));
+    writer = std::make_unique<io::ResultWriter>(
+        world, target_.path, plan_result(categories, nonzero), target_.provenance, target_.options);
+  }
+  const Range mine = split_evenly(target_.samples.size(), world.ranks(), world.rank());
+  writer->write_alive(mine.begin, alive);
+  if (target_.sample_id) {
     const auto ids = locally(world, "reading sample ids", [&] {
-      const std::int64_t first = target.samples.begin;
+      const std::int64_t first = target_.samples.begin;
       return batch.read_sample_ids({first + mine.begin, first + mine.end});
     });
-    writer.write_sample_ids(mine.begin, ids);
+    writer->write_sample_ids(mine.begin, ids);
   }
-  if (options_.top_k > 0 || options_.full) {
-    write_units(world, writer);
+  if (!written && (options_.top_k > 0 || options_.full)) {
+    write_units(world, *writer);
   }
-  writer.finish();
-  return writer.bytes_written();
+  writer->finish();
+  return writer->bytes_written();
 }
 
 // Every rank writes in as many rounds as the one with most units.
