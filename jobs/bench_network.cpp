@@ -63,6 +63,7 @@ Subject drawn_subject() {
     subject.shapes.layers.push_back(shape);
     subject.network.layers.push_back(std::move(layer));
   }
+  number_boundaries(subject.network);
   subject.network.inputs = subject.network.outputs = kNeurons;
   subject.samples =
       make_rows({0, kImages}, kNeurons, 1.0F, [](std::int64_t sample, auto& indices, auto&) {

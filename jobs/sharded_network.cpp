@@ -341,6 +341,21 @@ void compute_rows(const ShardLayer& layer, const float* in, float* out, Range ro
   }
 }
 
+void number_boundaries(ShardedNetwork& network) {
+  const auto renumbers = [](const ShardLayer& layer) {
+    return layer.packed.pieces() == 1 && layer.passing.empty() && layer.packed.piece(0).renumbers();
+  };
+  for (std::size_t id = 1; id < network.layers.size(); ++id) {
+    ShardLayer& before = network.layers[id - 1];
+    ShardLayer& after = network.layers[id];
+    if (renumbers(before) && renumbers(after)) {
+      const auto places = after.packed.piece(0).reading_order();
+      before.packed.piece(0).renumber_rows(places);
+      after.packed.piece(0).renumber_inputs(places);
+    }
+  }
+}
+
 ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
                              const io::NetworkReader& reader, PhaseTimes& times,
                              const ReadOptions& options) {
@@ -374,6 +389,10 @@ ShardedNetwork read_and_pack(const Comm& world, const ProcessGrid& grid,
       note_progress();
     }
   });
+  if (grid.shape().row_shards == 1) {
+    const PhaseTimer timer(times, Phase::kPack);
+    number_boundaries(network);
+  }
   const PhaseTimer timer(times, Phase::kExchange);
   for (std::size_t id = 1; grid.shape().row_shards > 1 && id < network.layers.size(); ++id) {
     agree_on_halos(grid.group(), network.layers[id - 1], network.layers[id]);

@@ -41,6 +41,9 @@ class PackedRows {
   std::string block_names() const;
 
   std::int64_t pieces() const noexcept { return std::ssize(pieces_); }
+  kernels::PackedLayer& piece(std::int64_t number) {
+    return pieces_[static_cast<std::size_t>(number)];
+  }
   const kernels::PackedLayer& piece(std::int64_t number) const {
     return pieces_[static_cast<std::size_t>(number)];
   }
@@ -88,6 +91,10 @@ struct ShardedNetwork {
 //            computed
 void compute_rows(const ShardLayer& layer, const float* in, float* out, Range rows,
                   std::uint32_t* nonzero, std::int64_t samples = kernels::kPanelWidth);
+
+// Lets what lies between two layers stand in the order in which the later one reads it, where both
+// can (see PackedLayer::renumbers): values of one shard, none of them passing.
+void number_boundaries(ShardedNetwork& network);
 
 struct ReadOptions {
   std::function<void()> before_layer;  // called before each layer is read, and may throw

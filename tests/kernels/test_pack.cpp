@@ -185,6 +185,79 @@ BOOST_AUTO_TEST_CASE(a_panel_of_few_samples_has_their_bits_and_those_of_no_other
   BOOST_CHECK_GT(tiles, 1000);
 }
 
+BOOST_AUTO_TEST_CASE(a_renumbered_layer_gives_the_same_rows_elsewhere) {
+  Random random(8);
+  std::int64_t renumbered = 0, tall = 0, biased = 0, moved = 0;
+  for (int number = 0; number < 300; ++number) {
+    spmm_cases::Case c = spmm_cases::random_case(random);
+    if (random.coin()) {
+      c.rows = testing::grouped_rows(random, 1 + random.below(60), 1 + random.below(70),
+                                     1 + random.below(12), 0.3);
+      c.bias.assign(static_cast<std::size_t>(c.rows.rows()), 0.0F);
+      std::generate(c.bias.begin(), c.bias.end(), [&] { return random.symmetric(); });
+      c.in = testing::random_floats(random, c.rows.cols * kPanelWidth);
+      c.form = {};
+    }
+    auto packed = pack_layer(c.rows, testing::all_inputs(c.rows.cols), c.bias, c.epilogue, c.form);
+    if (!packed.renumbers() || packed.rows() == 0) continue;
+    const spmm_cases::Result before = spmm_cases::run(c);
+    const auto inputs = packed.reading_order();
+    auto sorted = inputs;
+    std::sort(sorted.begin(), sorted.end());
+    BOOST_REQUIRE(sorted == testing::all_inputs(c.rows.cols));
+    auto rows = testing::all_inputs(packed.rows());
+    for (std::size_t i = rows.size(); i > 1; --i) {
+      std::swap(rows[i - 1], rows[static_cast<std::size_t>(random.below(std::int64_t(i)))]);
+    }
+    packed.renumber_inputs(inputs);
+    packed.renumber_rows(rows);
+    testing::Floats in(c.in.span().size()), out(before.out.span().size(), 7.0F);
+    for (std::size_t input = 0; input < inputs.size(); ++input) {
+      std::copy_n(&c.in[static_cast<std::int64_t>(input) * kPanelWidth], kPanelWidth,
+                  &in[std::int64_t{inputs[input]} * kPanelWidth]);
+    }
+    std::array<std::uint32_t, kPanelWidth> alive{};
+    const std::int64_t cut = random.below(packed.rows() + 1);
+    spmm(packed, in.data(), out.data(), 0, cut, alive.data());
+    spmm(packed, in.data(), out.data(), cut, packed.rows(), alive.data());
+    std::int64_t wrong = 0;
+    for (std::int64_t row = 0; row < packed.rows(); ++row) {
+      const std::int64_t place = rows[static_cast<std::size_t>(row)];
+      moved += place == row ? 0 : 1;
+      for (std::int64_t s = 0; s < kPanelWidth; ++s) {
+        wrong += testing::bits_of(out[place * kPanelWidth + s]) ==
+                         testing::bits_of(before.out[row * kPanelWidth + s])
+                     ? 0
+                     : 1;
+      }
+    }
+    BOOST_CHECK_EQUAL(wrong, 0);
+    BOOST_CHECK(alive == before.alive);
+    ++renumbered;
+    tall += std::any_of(packed.tiled().tiles.begin(), packed.tiled().tiles.end(),
+                        [](const Tile& tile) { return tile.height > 4 && tile.count > 1; });
+    biased += c.bias.size() > 1 ? 1 : 0;
+  }
+  BOOST_CHECK_GT(renumbered, 60);
+  BOOST_CHECK_GT(tall, 20);
+  BOOST_CHECK_GT(biased, 20);
+  BOOST_CHECK_GT(moved, 500);
+}
+
+BOOST_AUTO_TEST_CASE(inputs_stand_in_the_order_in_which_groups_read_them) {
+  CsrRows rows;
+  rows.cols = 6;
+  rows.pointers = {0, 2, 5, 7, 10};
+  rows.indices = {1, 5, 0, 3, 5, 1, 5, 0, 3, 5};
+  rows.values.assign(10, 1.0F);
+  rows.values.back() = 2;
+  const auto packed = pack_layer(rows, testing::all_inputs(6), {}, {});
+  BOOST_REQUIRE(packed.renumbers());
+  const std::vector<std::uint32_t> expected = {2, 0, 4, 3, 5, 1};
+  BOOST_TEST(packed.reading_order() == expected, boost::test_tools::per_element());
+  BOOST_TEST(!pack_layer(small(), used_inputs(small()), {}, {}).renumbers());
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace espalier::kernels
