@@ -217,35 +217,37 @@ bool read_filters(const DataFile& file, const MatrixInfo& matrix, Range range, C
   return values_finite(rows.values);
 }
 
-// Appends the values of one row from column `first` on that are not zero.
-void append_nonzero(std::span<const float> found, std::int64_t first, CsrRows& rows) {
-  const std::size_t before = rows.values.size();
-  rows.indices.resize(before + found.size());
-  rows.values.resize(before + found.size());
-  std::uint32_t* index = rows.indices.data() + before;
-  float* value = rows.values.data() + before;
+// Puts the values of one row from column `first` on that are not zero behind `kept` others.
+//   returns  how many there are then; what lies behind them is left over
+std::int64_t append_nonzero(std::span<const float> found, std::int64_t first, std::int64_t kept,
+                            CsrRows& rows) {
+  const std::size_t room = static_cast<std::size_t>(kept) + found.size();
+  if (rows.values.size() < room) {
+    rows.indices.resize(room);
+    rows.values.resize(room);
+  }
+  std::uint32_t* index = rows.indices.data() + kept;
+  float* value = rows.values.data() + kept;
   auto column = static_cast<std::uint32_t>(first);
   for (const float x : found) {
     *index = column++;
     *value = x;
-    const std::ptrdiff_t kept = x != 0 ? 1 : 0;
-    index += kept;
-    value += kept;
+    const std::ptrdiff_t next = x != 0 ? 1 : 0;
+    index += next;
+    value += next;
   }
-  const auto end = static_cast<std::size_t>(value - rows.values.data());
-  rows.indices.resize(end);
-  rows.values.resize(end);
+  return value - rows.values.data();
 }
 
 bool read_dense(const DataFile& file, const MatrixInfo& matrix, Range range, CsrRows& rows) {
   const Dataset& values = part(file, matrix, "values");
   rows.pointers.assign(1, 0);
-  rows.indices.clear();
-  rows.values.clear();
+  rows.indices.resize(rows.values.size());
   const std::int64_t end = range.end * matrix.cols;
   std::vector<float> buffer(static_cast<std::size_t>(
       std::min(end - range.begin * matrix.cols, kTurn / std::int64_t{sizeof(float)})));
   bool sound = true;
+  std::int64_t kept = 0;
   for (std::int64_t at = range.begin * matrix.cols; at < end;) {
     const auto length = std::min(std::ssize(buffer), end - at);
     auto found = std::span<float>(buffer).first(static_cast<std::size_t>(length));
@@ -255,14 +257,16 @@ bool read_dense(const DataFile& file, const MatrixInfo& matrix, Range range, Csr
       const std::int64_t column = (at - std::ssize(found)) % matrix.cols;
       const auto row =
           found.first(static_cast<std::size_t>(std::min(std::ssize(found), matrix.cols - column)));
-      append_nonzero(row, column, rows);
+      kept = append_nonzero(row, column, kept, rows);
       found = found.subspan(row.size());
       if (column + std::ssize(row) == matrix.cols) {
-        rows.pointers.push_back(std::ssize(rows.indices));
+        rows.pointers.push_back(kept);
       }
     }
   }
   rows.pointers.resize(static_cast<std::size_t>(range.size()) + 1, 0);  // rows of no columns
+  rows.indices.resize(static_cast<std::size_t>(kept));
+  rows.values.resize(static_cast<std::size_t>(kept));
   return sound;
 }
 

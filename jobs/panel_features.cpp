@@ -1,7 +1,6 @@
 #include "jobs/panel_features.hpp"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
 
 #include "kernels/bfloat16.hpp"
@@ -106,18 +105,25 @@ void PanelFeatures::fill_sparse(const kernels::CsrRows& samples, std::int64_t id
   }
 }
 
-// Samples that have all features, a line of the panel at a time.
+// Samples that have all features, in squares: a line of the cache is read at once, because lines of
+// several samples often share their place in the cache.
 void PanelFeatures::fill_whole(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
                                float* columns) const {
-  std::array<std::int64_t, kTogether> first{};
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    first[i] = samples.pointers[to_size(ids[i])];
-  }
-  for (std::int64_t feature = 0; feature < network_.inputs; ++feature) {
-    const std::int32_t local = local_of_feature_[to_size(feature)];
-    for (std::size_t i = 0; local >= 0 && i < ids.size(); ++i) {
-      columns[local * kWidth + static_cast<std::int64_t>(i)] =
-          scaled(static_cast<std::uint32_t>(feature), samples.value(first[i] + feature));
+  const bool as_read =
+      network_.input_scale.empty() && network_.input_shift.empty() && !network_.bfloat16;
+  const auto side = static_cast<std::int64_t>(kTogether);
+  for (std::int64_t first = 0; first < network_.inputs; first += side) {
+    const std::int64_t end = std::min(first + side, network_.inputs);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const std::int64_t begin = samples.pointers[to_size(ids[i])];
+      float* const column = columns + i;
+      for (std::int64_t feature = first; feature < end; ++feature) {
+        const std::int32_t local = local_of_feature_[to_size(feature)];
+        const float x = samples.value(begin + feature);
+        if (local >= 0) {
+          column[local * kWidth] = as_read ? x : scaled(static_cast<std::uint32_t>(feature), x);
+        }
+      }
     }
   }
 }
