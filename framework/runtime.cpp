@@ -1,14 +1,20 @@
 #include "framework/runtime.hpp"
 
 #include <mpi.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
+#include <vector>
 
 namespace espalier {
 namespace {
@@ -67,14 +73,42 @@ ExitStatus tell(const std::function<ExitStatus(const Comm&)>& story, int rank, i
   }
 }
 
+// Whether no launcher has started this process: each leaves variables of its kind.
+bool is_alone() {
+  constexpr std::array<std::string_view, 6> kLaunched = {
+      "PMI_", "PMI2_", "PMIX_RANK", "OMPI_COMM_WORLD_", "SLURM_PROCID", "PALS_"};
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view spelled = *variable;
+    if (std::any_of(kLaunched.begin(), kLaunched.end(),
+                    [&](std::string_view name) { return spelled.starts_with(name); })) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Who is alone needs neither a daemon to spawn others nor fast networks, which Open MPI takes time
+// to look for. It reads variables at its start; processes that are started later do not get them.
+int start_mpi(int& argc, char**& argv, int& provided) {
+  std::vector<const char*> set;
+  for (const auto& [name, value] :
+       {std::pair("OMPI_MCA_ess_singleton_isolated", "1"), std::pair("OMPI_MCA_pml", "ob1")}) {
+    if (is_alone() && std::getenv(name) == nullptr && ::setenv(name, value, 0) == 0) {
+      set.push_back(name);
+    }
+  }
+  const int code = MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+  for (const char* name : set) {
+    ::unsetenv(name);
+  }
+  return code;
+}
+
 }  // namespace
 
 int run_main(int argc, char** argv, const std::function<ExitStatus(const Comm&)>& story) {
-  // A process that was not started by mpirun needs no daemon beside it, for which Open MPI would
-  // make it wait.
-  ::setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
   int provided = MPI_THREAD_SINGLE;
-  if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+  if (start_mpi(argc, argv, provided) != MPI_SUCCESS) {
     print_line("MPI does not start");
     return static_cast<int>(ExitStatus::kSystem);
   }

@@ -1,6 +1,7 @@
 // A program that ends in the way its first argument names, for test_run_main.py.
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <new>
@@ -74,6 +75,11 @@ const std::map<std::string, std::function<void(const Comm&)>> kEndings = {
          std::this_thread::sleep_for(std::chrono::seconds(60));
        }
        world.barrier();
+     }},
+    {"environment",
+     [](const Comm&) {
+       const char* const found = std::getenv("OMPI_MCA_pml");
+       std::printf("%s, ", found == nullptr ? "nothing" : found);
      }},
     {"unknown", [](const Comm& world) { fail_on_last(world, [] { throw 7; }); }},
 };

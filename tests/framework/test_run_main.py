@@ -48,6 +48,15 @@ class RunMain(unittest.TestCase):
                 fatal = "fatal on rank 2: " if ranks == 3 else ""
                 self.assertEqual((status, lines), (74, [f"espalier: {fatal}the disk is full"]))
 
+    def test_what_is_set_for_the_start_is_not_passed_on(self):
+        inherited = {name: value for name, value in os.environ.items()
+                     if not name.startswith(("OMPI_MCA_pml", "OMPI_MCA_btl"))}
+        for given, found in (({}, "nothing"), ({"OMPI_MCA_pml": "ob1"}, "ob1")):
+            with self.subTest(given=given):
+                done = subprocess.run([PROGRAM, "environment"], capture_output=True, text=True,
+                                      timeout=LIMIT_SECONDS, env={**inherited, **given})
+                self.assertEqual((done.returncode, done.stdout), (0, f"{found}, done on 1 ranks"))
+
     def check_fatal(self, ending, expected_status, message):
         for ranks in RANKS:
             with self.subTest(ranks=ranks):
