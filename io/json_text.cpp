@@ -1,5 +1,8 @@
 #include "io/json_text.hpp"
 
+#include <set>
+#include <vector>
+
 namespace espalier::io {
 namespace {
 
@@ -28,7 +31,49 @@ bool nests_too_deep(std::string_view spelled) {
   return false;
 }
 
+// Looks at the keys of each object, and stops at the first that comes again.
+class KeyReader : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  std::optional<std::string> repeated;
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_array(std::size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
+    return false;
+  }
+  bool start_object(std::size_t) override {
+    keys_.emplace_back();
+    return true;
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    return true;
+  }
+  bool key(string_t& name) override {
+    if (!keys_.back().insert(name).second) {
+      repeated = name;
+    }
+    return !repeated;
+  }
+
+ private:
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+};
+
 }  // namespace
+
+std::optional<std::string> repeated_key(std::string_view spelled) {
+  KeyReader reader;
+  nlohmann::json::sax_parse(spelled, &reader);
+  return reader.repeated;
+}
 
 nlohmann::json parse_json(std::string_view spelled) {
   if (nests_too_deep(spelled)) {

@@ -76,12 +76,15 @@ std::map<std::string, std::string> parse_index(const std::string& file,
   if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object()) {
     complain(file, "is no index: right is a JSON object with an object weight_map");
   }
+  if (const auto key = repeated_key(spelled)) {
+    complain(file, "has the key ", io::in_quotes(*key), " twice; keys occur once");
+  }
   std::map<std::string, std::string> files;
   for (const auto& [name, value] : root["weight_map"].items()) {
     const std::string to = value.is_string() ? value.get<std::string>() : std::string();
     if (!to.ends_with(kSuffix) || to.find('/') != std::string::npos) {
       complain(file, "weight_map: tensor ", io::in_quotes(name), " is in ",
-               io::in_quotes(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)),
+               value.is_string() ? io::in_quotes(to) : value.dump(),
                "; right is the name of a .safetensors file in the same folder");
     }
     files.emplace(name, to);
@@ -118,6 +121,11 @@ Found find_in_folder(const std::string& folder) {
                " .safetensors files but no model.safetensors.index.json that says which belong "
                "together");
     }
+  }
+  if (found.names.empty() && !indices.empty()) {
+    complain(folder + "/" + indices[0],
+             "its weight_map is empty; right is one that tells for each "
+             "tensor which .safetensors file it is in");
   }
   if (found.names.empty()) {
     complain(folder, "is no model: there is no .safetensors file in it");

@@ -267,10 +267,12 @@ void DensePruning::decide(std::int64_t layer, Chunk& chunk, Words words) const {
     }
     chunk.left += kernels::keep_from(kind, all, limits.least);
   });
-  for (std::size_t i = 0; i < floats.size(); ++i) {
+  // Weights of float64 that are zero as float32 count as zeros, and become zeros.
+  const bool excluded = pruning_.targets.excluded[to_size(layer)];
+  for (std::size_t i = 0; !excluded && i < floats.size(); ++i) {
     double weight = 0;
     std::memcpy(&weight, words.data() + i * sizeof weight, sizeof weight);
-    if (floats[i] == 0 && static_cast<float>(weight) != 0) {
+    if (floats[i] == 0 && weight != 0) {
       weight = 0;
       std::memcpy(words.data() + i * sizeof weight, &weight, sizeof weight);
     }

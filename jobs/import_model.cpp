@@ -47,8 +47,9 @@ std::optional<std::regex> expression(const Options& options, const std::string& 
   }
   try {
     return std::regex(options.text(name), std::regex::extended);
-  } catch (const std::regex_error&) {
-    throw options.fault(name, "is no regular expression");
+  } catch (const std::regex_error& error) {
+    throw options.fault(name, text(io::in_quotes(options.text(name), 100),
+                                   " is no regular expression: ", error.what()));
   }
 }
 
@@ -67,6 +68,12 @@ Weights choose_weights(const Options& options, const io::ModelReader& reader) {
     const std::string& name = reader.network().layers[to_size(id)].name;
     const bool left_out = (include && !std::regex_search(name, *include)) ||
                           (exclude && std::regex_search(name, *exclude));
+    if (!left_out && name.empty()) {
+      throw Error(ExitStatus::kBadData,
+                  text(reader.file(),
+                       ": a tensor of two dimensions has no name, and layers need "
+                       "one; --exclude '^$' leaves it out"));
+    }
     if (!left_out) {
       weights.number.emplace(name, id);
       weights.names.push_back(name);

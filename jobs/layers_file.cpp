@@ -189,6 +189,10 @@ std::vector<StatedLayer> parse_layers_file(const std::string& file, const std::s
                      ": is no layers file; right is a JSON list of "
                      "{\"weight\": \"TENSOR\", \"activation\": \"relu\", …}, one a layer"));
   }
+  if (const auto key = io::repeated_key(spelled)) {
+    throw Error(ExitStatus::kBadData, text(file, ": a layer has the key ", io::in_quotes(*key, 100),
+                                           " twice; keys occur once"));
+  }
   std::map<std::string, std::int64_t> numbers;
   for (std::size_t id = 0; id < root.size(); ++id) {
     const auto number = static_cast<std::int64_t>(id);

@@ -153,7 +153,9 @@ ExitStatus run_reported(const Job& job, Context& context) {
     return job.run(context);
   }
   const std::string path = context.options.text("report");
-  check_report_path(context.world, path);
+  const bool has_output =
+      job.options.find_nothrow("out", false) != nullptr && context.options.given("out");
+  check_report_path(context.world, path, has_output ? context.options.text("out") : "");
   try {
     const ExitStatus status = job.run(context);
     context.report.write(context.world, context.times, path, static_cast<int>(status), "");

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 
@@ -58,9 +59,23 @@ std::string outcome_word(int outcome) {
                                                                   : "failed";
 }
 
+// Reports of earlier runs are replaced, and nothing else is.
+bool is_report(const std::string& path) {
+  constexpr std::uintmax_t kMostBytes = UINTMAX_C(256) << 20;
+  std::error_code ignored;
+  const std::uintmax_t bytes = std::filesystem::file_size(path, ignored);
+  if (ignored || bytes > kMostBytes) {
+    return false;
+  }
+  std::ifstream file(path, std::ios::binary);
+  const json found = json::parse(file, nullptr, false);
+  return bytes == 0 || (found.is_object() && found.contains("version") && found.contains("job") &&
+                        found.contains("exit_status"));
+}
+
 }  // namespace
 
-void check_report_path(const Comm& world, const std::string& path) {
+void check_report_path(const Comm& world, const std::string& path, const std::string& output) {
   on_root(world, "checking the path of the run report", [&] {
     namespace fs = std::filesystem;
     std::error_code ignored;
@@ -69,6 +84,20 @@ void check_report_path(const Comm& world, const std::string& path) {
       throw Error(ExitStatus::kCannotCreate,
                   text("--report ", path, ": ",
                        fs::is_directory(path, ignored) ? "is a folder" : "no such folder"));
+    }
+    const fs::file_status status = fs::symlink_status(path, ignored);
+    if (fs::exists(status) && (!fs::is_regular_file(status) || !is_report(path))) {
+      throw Error(ExitStatus::kCannotCreate,
+                  text("--report ", path, ": ",
+                       fs::is_regular_file(status) ? "the file is no run report, and is left alone"
+                                                   : "is no regular file",
+                       "; another name would be right"));
+    }
+    if (!output.empty() && fs::weakly_canonical(fs::absolute(path), ignored) ==
+                               fs::weakly_canonical(fs::absolute(output), ignored)) {
+      throw Error(ExitStatus::kUsage, text("--report ", path,
+                                           ": is what --out names, too; another name would be "
+                                           "right"));
     }
     if (access(folder.c_str(), W_OK | X_OK) != 0) {
       throw_errno(errno, "--report: writing to the folder", folder.string(),

@@ -9,11 +9,12 @@
 
 namespace espalier::jobs {
 
-// Asks, before any work, whether a report may be written to `path`.
+// Asks, before any work, whether a report may be written to `path`: a report that is there is
+// replaced, anything else is not. `output` is that of the job, or empty.
 //   where    collective over `world`
-//   throws   SharedError: kCannotCreate if the folder is missing or `path` is a folder,
-//            kNoPermission if the folder is not writable
-void check_report_path(const Comm& world, const std::string& path);
+//   throws   SharedError: kCannotCreate if the folder is missing or something else is at `path`,
+//            kUsage if it is `output`, kNoPermission if the folder is not writable
+void check_report_path(const Comm& world, const std::string& path, const std::string& output);
 
 // Flat JSON, filled by the job on every rank alike, written by rank 0.
 class RunReport {

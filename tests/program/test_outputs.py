@@ -44,6 +44,27 @@ class OutputInPlaceTest(ProgramTest):
             after = os.stat("again.h5")
             self.assertEqual((before.st_ino, before.st_mtime_ns), (after.st_ino, after.st_mtime_ns))
 
+    def test_a_report_takes_the_place_of_reports_only(self):
+        job = ["infer", self.network, self.batch, "-o", "r.h5", "--report"]
+        write_lines("notes.json", ['{"version": 1}'])
+        os.symlink("elsewhere", "link.json")
+        os.mkfifo("pipe")
+        for path, word in ((self.network, "no run report"), (self.batch, "no run report"),
+                           ("notes.json", "no run report"), ("link.json", "regular"),
+                           ("pipe", "regular")):
+            before = None if word == "regular" else content(path)
+            for more in ([], ["--force"]):
+                self.refused(*job, path, *more, status=73, words=[path, word])
+            self.assertEqual(before, None if word == "regular" else content(path))
+        for path in ("r.h5", "./r.h5"):
+            self.refused(*job, path, status=64, words=["--out"])
+        self.assertFalse(os.path.exists("r.h5"))
+        write_lines("run.json", [])
+        os.truncate("run.json", 0)
+        for ranks in (1, 2):
+            self.espalier(*job, "run.json", ranks=ranks)
+        self.espalier("verify", "r.h5", "--report", "run.json")
+
     def test_output_in_a_missing_folder(self):
         self.refused("infer", self.network, self.batch, "-o", "no/such/r.h5", status=73,
                      words=["no/such"])

@@ -245,6 +245,25 @@ class PruneModel(ProgramTest):
             self.assertEqual(found["odd"].data, files["m.safetensors"]["odd"].data, method)
             self.assertEqual(numpy.count_nonzero(found["w"].values()), 16 * 12 // 2, method)
 
+    def test_doubles_that_are_zero_as_float32_become_zeros(self):
+        values = numpy.array([[1e-300, -1e-46, 1.0, -2.0], [-0.0, 3.0, 1e-60, 0.5]])
+        tensor = st.Tensor.of("F64", values)
+        st.write("m.safetensors", {"odd": tensor, "w": tensor})
+        for method, keep in ((["magnitude", "--sparsity", 1], 0),
+                             (["magnitude", "--sparsity", 0.75], 2),
+                             (["magnitude", "--keep", 0, "--scope", "layer"], 0),
+                             (["magnitude", "--keep", 1, "--scope", "row"], 2),
+                             (["threshold", "--threshold", 1e-40], 4),
+                             (["threshold", "--threshold", 0.75], 3)):
+            self.prune("p.safetensors", "--method", *method, "--exclude", "odd", "--force",
+                       "--report", "run.json", source="m.safetensors")
+            found = st.read("p.safetensors")[0]
+            self.assertEqual(found["odd"].data, tensor.data)
+            self.assertEqual(numpy.count_nonzero(found["w"].values()), keep, method)
+            with open("run.json", encoding="utf-8") as file:
+                kept = json.load(file)["layers"][-1]["kept"]
+            self.assertEqual(kept, keep, method)
+
     def test_one_file_in_and_out(self):
         files = {"m.safetensors": {"w": st.Tensor.of("BF16", weights(1, (20, 30)))}}
         st.write("m.safetensors", files["m.safetensors"])
@@ -317,6 +336,9 @@ class PruneModel(ProgramTest):
                 {"y.safetensors": {**two, "c": one["a"]}})
         refused("outside", '{"weight_map": {"a": "../model/x.safetensors"}}', ["same folder"], both)
         refused("no-json", "{", ["index"], both)
+        refused("key", '{"weight_map": {"a": "z.safetensors", "a": "x.safetensors", '
+                '"b": "y.safetensors"}}', ['"a"', "keys occur once"], both)
+        refused("nothing", '{"weight_map": {}}', ["weight_map", "empty"], both)
         refused("list", '{"weight_map": {"a": 7}}', ["weight_map"], both)
         os.mkdir("empty")
         self.refused("prune", "empty", *job, status=65, words=["empty", ".safetensors"])

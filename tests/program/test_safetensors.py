@@ -205,7 +205,7 @@ class Safetensors(ProgramTest):
     def test_what_does_not_fit_is_said(self):
         write_model("m.safetensors")
         job = ["import", "--from", "safetensors", "--model", "m.safetensors", "-o", "net.h5"]
-        self.refused(*job, "--include", "(", status=64, words=["--include"])
+        self.refused(*job, "--include", "(", status=64, words=["--include", '"("'])
         self.refused(*job, "--include", "nothing", status=65, words=["no weights"])
         self.refused("import", "--from", "safetensors", "-o", "net.h5", status=64, words=["--model"])
         cases = [([], "JSON list"), ([{}], "weight"), ([{"weight": "fc3.weight"}], "fc3.weight"),
@@ -229,6 +229,13 @@ class Safetensors(ProgramTest):
             file = write_layers(f"{number}.json", layers)
             line = self.espalier(*job, "--layers-file", file, status=65).complaint()
             self.assertIn(word, line)
+        with open("key.json", "w", encoding="ascii") as file:
+            file.write('[{"weight": "fc1.weight", "weight": "fc2.weight"}]')
+        self.refused(*job, "--layers-file", "key.json", status=65,
+                     words=["key.json", '"weight"', "keys occur once"])
+        st.write("unnamed.safetensors", {"": st.Tensor.of("F32", weights(1, (3, 3)))})
+        self.refused("import", "--from", "safetensors", "--model", "unnamed.safetensors", "-o",
+                     "o.h5", status=65, words=["unnamed.safetensors", "no name"])
         self.espalier(*job)
         st.write("other.safetensors", {"fc1.weight": st.Tensor.of("F32", weights(1, (3, 3)))})
         self.refused("export", "net.h5", "--to", "safetensors", "--base", "other.safetensors", "-o",
