@@ -8,6 +8,7 @@
 #include "framework/parallel.hpp"
 #include "io/checksum.hpp"
 #include "jobs/dense_elements.hpp"
+#include "jobs/model_copy.hpp"
 #include "jobs/spelling.hpp"
 #include "jobs/unit_bytes.hpp"
 
@@ -273,14 +274,9 @@ void DenseCounting::gather_counts() {
 
 void DenseCounting::check_same(std::int64_t layer, std::int64_t round, std::uint32_t crc) const {
   const std::int64_t before = crcs_[to_size(pieces_.number(layer, round))];
-  if (before >= 0 && before != crc) {
-    const Range rows = pieces_.rows(layer, round, context_.world.rank());
-    const io::Model& model = reader_.model();
-    throw Error(
-        ExitStatus::kBadData,
-        text(model.files[reader_.place(layer).file].path, ": ",
-             reader_.network().layers[to_size(layer)].name, " has changed in rows ", rows.begin,
-             " to ", rows.end - 1, " since its weights were counted; --no-resume starts afresh"));
+  if (before >= 0) {
+    check_same_rows(reader_, layer, pieces_.rows(layer, round, context_.world.rank()),
+                    static_cast<std::uint32_t>(before), crc);
   }
 }
 

@@ -14,6 +14,10 @@ constexpr std::uint32_t kLower = (1U << kernels::kBinShift) - 1;
 
 std::size_t to_size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
+std::uint32_t key_of(std::uint32_t bits) {
+  return kernels::magnitude_key(std::bit_cast<float>(bits));
+}
+
 }  // namespace
 
 DenseDoubts::DenseDoubts(const ModelRun& run, const Pieces& pieces)
@@ -36,27 +40,26 @@ std::vector<std::uint32_t> DenseDoubts::doubts_of(std::int64_t piece) const {
   return pairs;
 }
 
-// Calls use(piece's number, elements and magnitudes) for this rank's pieces of a group.
-template <typename Use>
-void DenseDoubts::for_doubts(std::size_t group, Use&& use) const {
-  for (const std::int64_t layer : pruning_.targets.groups[group].layers) {
-    for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
-      const std::int64_t piece = pieces_.number(layer, round);
-      use(piece, doubts_of(piece));
-    }
+void DenseDoubts::visit(
+    std::int64_t layer,
+    const std::function<void(std::int64_t, const std::vector<std::uint32_t>&)>& use) const {
+  for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
+    const std::int64_t piece = pieces_.number(layer, round);
+    use(piece, doubts_of(piece));
   }
 }
 
-// Narrows the cut of a group to a magnitude and counts its equals in each piece.
-void DenseDoubts::settle_group(std::size_t number, DenseGroup& group,
-                               std::vector<std::int64_t>& equals) {
+// Narrows the cut of a group to a magnitude.
+void DenseDoubts::narrow_group(std::size_t number, DenseGroup& group) const {
   std::vector<std::int64_t> counts(kLower + 1, 0);
   locally(context_.world, "counting doubts", [&] {
-    for_doubts(number, [&](std::int64_t, const std::vector<std::uint32_t>& pairs) {
-      for (std::size_t i = 1; i < pairs.size(); i += 2) {
-        ++counts[pairs[i] & kLower];
-      }
-    });
+    for (const std::int64_t layer : pruning_.targets.groups[number].layers) {
+      visit(layer, [&](std::int64_t, const std::vector<std::uint32_t>& pairs) {
+        for (std::size_t i = 1; i < pairs.size(); i += 2) {
+          ++counts[pairs[i] & kLower];
+        }
+      });
+    }
   });
   context_.world.sum(counts);
   std::size_t lower = counts.size();
@@ -64,38 +67,47 @@ void DenseDoubts::settle_group(std::size_t number, DenseGroup& group,
     group.equals -= counts[lower];
   }
   group.cut |= static_cast<std::uint32_t>(lower);
-  locally(context_.world, "counting equals", [&] {
-    for_doubts(number, [&](std::int64_t piece, const std::vector<std::uint32_t>& pairs) {
-      for (std::size_t i = 1; i < pairs.size(); i += 2) {
-        equals[to_size(piece)] += pairs[i] == group.cut ? 1 : 0;
-      }
-    });
-  });
 }
 
-void DenseDoubts::settle(std::vector<DenseGroup>& groups, std::vector<kernels::Left>& left,
-                         io::ModelOutput& output, const UnitRun& units) {
-  const auto in_doubt = [](const DenseGroup& group) { return !group.settled && !group.exact; };
-  if (std::none_of(groups.begin(), groups.end(), in_doubt)) {
+std::vector<LayerVerdict> DenseDoubts::narrow(std::vector<DenseGroup>& groups) const {
+  std::vector<LayerVerdict> verdicts(to_size(pieces_.layers()));
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    if (groups[g].settled || groups[g].exact) {
+      continue;
+    }
+    narrow_group(g, groups[g]);
+    for (const std::int64_t layer : pruning_.targets.groups[g].layers) {
+      verdicts[to_size(layer)] = {
+          static_cast<std::int64_t>(g), {key_of(groups[g].cut), groups[g].equals}, {}};
+    }
+  }
+  return verdicts;
+}
+
+void DenseDoubts::settle(const std::vector<LayerVerdict>& verdicts,
+                         std::vector<kernels::Left>& left, io::ModelOutput& output,
+                         const UnitRun& units) const {
+  const auto has_doubts = [](const LayerVerdict& verdict) { return verdict.group >= 0; };
+  if (std::none_of(verdicts.begin(), verdicts.end(), has_doubts)) {
     return;
   }
   std::vector<std::int64_t> equals(doubts_.size(), 0);
-  std::vector<LayerVerdict> verdicts(to_size(pieces_.layers()));
-  for (std::size_t g = 0; g < groups.size(); ++g) {
-    if (in_doubt(groups[g])) {
-      settle_group(g, groups[g], equals);
-      for (const std::int64_t layer : pruning_.targets.groups[g].layers) {
-        verdicts[to_size(layer)] = {
-            static_cast<std::int64_t>(g), {groups[g].cut, groups[g].equals}, {}};
-      }
+  locally(context_.world, "counting equals", [&] {
+    for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
+      const std::uint32_t cut = verdicts[to_size(layer)].cut.key;
+      visit(layer, [&](std::int64_t piece, const std::vector<std::uint32_t>& pairs) {
+        for (std::size_t i = 1; i < pairs.size(); i += 2) {
+          equals[to_size(piece)] += key_of(pairs[i]) == cut ? 1 : 0;
+        }
+      });
     }
-  }
+  });
   const auto stay = share_equals(context_.world, pieces_, equals, verdicts);
   locally(context_.world, "deciding on doubts", [&] {
     const PhaseTimer timer(context_.times, Phase::kWrite);
     for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
       const LayerVerdict& verdict = verdicts[to_size(layer)];
-      for (std::int64_t round = 0; verdict.group >= 0 && round < pieces_.rounds(layer); ++round) {
+      for (std::int64_t round = 0; has_doubts(verdict) && round < pieces_.rounds(layer); ++round) {
         units.check_request();
         const std::int64_t equal = stay[to_size(pieces_.number(layer, round))];
         left[to_size(layer)] += take_back(layer, round, {verdict.cut.key, equal}, output);
@@ -115,7 +127,8 @@ kernels::Left DenseDoubts::take_back(std::int64_t layer, std::int64_t round, ker
   kernels::Left change;
   for (std::size_t i = 0; i < pairs.size(); i += 2) {
     const std::uint32_t bits = pairs[i + 1];
-    if (bits > cut.key || (bits == cut.key && cut.equals-- > 0)) {
+    const std::uint32_t key = key_of(bits);
+    if (key > cut.key || (key == cut.key && cut.equals-- > 0)) {
       continue;
     }
     output.write(stretch.file, stretch.begin + static_cast<std::int64_t>(pairs[i]) * width, zero);

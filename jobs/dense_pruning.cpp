@@ -84,7 +84,7 @@ ModelPruned DensePruning::run(io::ModelOutput& output) {
         units_.after_unit(pieces_.items(writing_pass(pruning_), layer, pieces_.rows(layer, round)));
       }
     }
-    doubts_.settle(groups_, left_, output, units_);
+    doubts_.settle(doubts_.narrow(groups_), left_, output, units_);
   });
   return {join_outcomes(context_.world, left_), threshold()};
 }

@@ -22,7 +22,7 @@ namespace espalier::jobs {
 // writes what stays, and all that is not pruned. Reads everything once; twice where weights of
 // different rows compete. Borrows everything.
 //   exact    the bytes do not depend on ranks, threads, pieces and earlier runs
-class DensePruning {
+class DensePruning final : public InPlacePruning {
  public:
   // Whether this class can do what is asked for.
   static bool can(const PruneSettings& settings);
@@ -32,13 +32,8 @@ class DensePruning {
   //   throws   Error(kDoesNotFit) if there is too little memory for counts (local)
   DensePruning(const ModelRun& run, ModelWork& work);
 
-  // All of it but the end of the output.
-  //   where    collective
-  //   throws   SharedError: kBadData if a weight is not finite, the model has changed or the output
-  //            of an earlier run is damaged; kStoppedEarly
-  ModelPruned run(io::ModelOutput& output);
-  // What io::digest_files says of the model. Collective.
-  std::string digest_model() const { return digest_.digest(context_.world); }
+  ModelPruned run(io::ModelOutput& output) override;
+  std::string digest_model() const override { return digest_.digest(context_.world); }
 
  private:
   // Words >= above stay, those below least go; of those between, `equals` of the group stay.

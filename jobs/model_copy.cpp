@@ -102,6 +102,17 @@ ModelStretch stretch_of(const io::ModelReader& reader, std::int64_t layer, Range
   return {place.file, begin + rows.begin * row_bytes, begin + rows.end * row_bytes};
 }
 
+void check_same_rows(const io::ModelReader& reader, std::int64_t layer, Range rows,
+                     std::uint32_t before, std::uint32_t now) {
+  if (before != now) {
+    throw Error(
+        ExitStatus::kBadData,
+        text(reader.model().files[reader.place(layer).file].path, ": ",
+             reader.network().layers[to_size(layer)].name, " has changed in rows ", rows.begin,
+             " to ", rows.end - 1, " since its weights were counted; --no-resume starts afresh"));
+  }
+}
+
 io::PlannedModel plan_model(const io::Model& model) {
   io::PlannedModel planned;
   for (const io::ModelFile& file : model.files) {

@@ -43,6 +43,12 @@ ModelStretch stretch_of(const io::Model& model, io::TensorPlace place);
 // Rows of a layer.
 ModelStretch stretch_of(const io::ModelReader& reader, std::int64_t layer, Range rows);
 
+// Complains if rows of a layer have another checksum now than when they were counted or measured.
+//   where    local
+//   throws   Error(kBadData)
+void check_same_rows(const io::ModelReader& reader, std::int64_t layer, Range rows,
+                     std::uint32_t before, std::uint32_t now);
+
 // The same files, headers and side files.
 io::PlannedModel plan_model(const io::Model& model);
 

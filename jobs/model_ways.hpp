@@ -1,4 +1,5 @@
-// The ways of pruning a whole model, but by magnitudes alone (dense_pruning.hpp).
+// The ways of pruning a whole model: what they share, and those that set aside what stays before
+// they write (others: dense_pruning.hpp, piece_pruning.hpp).
 #pragma once
 
 #include <cstdint>
@@ -42,6 +43,20 @@ struct ModelPruned {
   std::optional<double> threshold;
 };
 
+// A way of pruning that writes all data to their places at once: what a run that is stopped has
+// written stays in PATH.part, and later runs go on from there.
+class InPlacePruning {
+ public:
+  virtual ~InPlacePruning() = default;
+  // All of it but the end of the output.
+  //   where    collective
+  //   throws   SharedError: kBadData if a weight is not finite, the model has changed or the output
+  //            of an earlier run is damaged; kStoppedEarly
+  virtual ModelPruned run(io::ModelOutput& output) = 0;
+  // What io::digest_files says of the model, once it has run. Collective.
+  virtual std::string digest_model() const = 0;
+};
+
 // Cuts the layers; `pieces` as Pieces.
 Pieces deal_model(const Comm& world, const Pruning& pruning, const PieceMemory& memory,
                   std::vector<std::int64_t> pieces = {});
@@ -52,14 +67,8 @@ std::vector<LayerOutcome> join_outcomes(const Comm& world, const std::vector<ker
 
 // All of them are collective and throw SharedError.
 
-// Methods that decide row by row: each piece is read, decided on and written to its place. Writes
-// all data; `digest` is told of them.
-ModelPruned apply_rules(const ModelRun& run, ModelWork& work, io::ModelOutput& output,
-                        ModelDigest& digest);
-// What that job counts: rows, and parts that are copied.
-std::int64_t ruled_items(const ModelRun& run, const Pieces& pieces);
-// Methods whose weights compete by other keys than magnitudes, or in groups. Writes the layers that
-// are not excluded.
+// Methods whose weights compete by other keys than magnitudes. Writes the layers that are not
+// excluded.
 ModelPruned select_candidates(const ModelRun& run, ModelWork& work, io::ModelOutput& output);
 // Methods that change the weights that stay by the Gram matrices of their inputs. Writes the layers
 // that are not excluded.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "jobs/dense_pruning.hpp"
 #include "jobs/model_ways.hpp"
 #include "jobs/output_plan.hpp"
+#include "jobs/piece_pruning.hpp"
 #include "jobs/prune_reading.hpp"
 #include "jobs/prune_report.hpp"
 #include "jobs/spelling.hpp"
@@ -92,8 +94,7 @@ std::vector<ModelStretch> weights_of(const ModelRun& run) {
 
 // Whether all is written to its place at once, so that the output of a run that stops stays.
 bool in_place(const PruneSettings& settings) {
-  return DensePruning::can(settings) ||
-         !(settings.counts() || settings.calibrated() || settings.update);
+  return DensePruning::can(settings) || PiecePruning::can(settings);
 }
 
 OutputPlan describe_output(const ModelRun& run) {
@@ -122,6 +123,17 @@ std::vector<std::string> input_digests(const ModelRun& run, const std::string& o
   return digests;
 }
 
+// That of every byte of the model, which takes a reading of its own.
+std::string digest_model(const ModelRun& run) {
+  const Comm& world = run.context.world;
+  std::int64_t bytes = 0;
+  for (const io::ModelFile& file : run.reader.model().files) {
+    bytes += file.bytes();
+  }
+  run.context.report.add_bytes_read(split_evenly(bytes, world.ranks(), world.rank()).size());
+  return io::digest_files(world, run.reader.model().paths());
+}
+
 // What the record of finished units is told of the job. Where all is written to its place a model
 // is pruned at the speed of reading it: what is known before that has to do, and each unit has its
 // own checksums.
@@ -133,13 +145,13 @@ UnitJob units_of(const ModelRun& run, const OutputPlan& plan, const Pieces& plan
   if (in_place(run.pruning.settings)) {
     job.what = "rows and parts";
     job.items = DensePruning::can(run.pruning.settings) ? DensePruning::items(run, planned)
-                                                        : ruled_items(run, planned);
+                                                        : PiecePruning::items(run, planned);
     job.provenance.inputs = input_digests(run, locally(world, "looking at " + model.place, [&] {
                                             return ModelDigest::digest_headers(model);
                                           }));
   } else {
     job.items = passes_of(run.pruning.settings) * planned.all_rows();
-    job.provenance.inputs = input_digests(run, io::digest_files(world, model.paths()));
+    job.provenance.inputs = input_digests(run, digest_model(run));
   }
   return job;
 }
@@ -150,7 +162,7 @@ bool begin_model(const ModelRun& run, OutputPlan& plan, const Pieces& planned) {
   const io::OutputOptions options = context.output_options();
   if (!options.force && io::output_exists(context.world, plan.path)) {
     io::Provenance same = plan.provenance;
-    same.inputs = input_digests(run, io::digest_files(context.world, run.reader.model().paths()));
+    same.inputs = input_digests(run, digest_model(run));
     if (io::stored_model_digest(context.world, plan.path) == io::job_digest(same)) {
       io::UnitRecord::remove_leftover(context.world, plan.path,
                                       io::job_digest(units_of(run, plan, planned).provenance));
@@ -182,21 +194,16 @@ void finish_report(const ModelRun& run, const OutputPlan& plan, const ModelPrune
                 " M weights/s"));
 }
 
-// Reads, decides and writes all but the end of the output, and says where it comes from.
-ModelPruned make_model(const ModelRun& run, ModelWork& work, std::optional<DensePruning>& dense,
-                       io::Provenance& provenance, io::ModelOutput& output) {
-  if (dense) {
-    ModelPruned made = dense->run(output);
-    provenance.inputs = input_digests(run, dense->digest_model());
-    return made;
+std::unique_ptr<InPlacePruning> plan_in_place(const ModelRun& run, ModelWork& work) {
+  if (DensePruning::can(run.pruning.settings)) {
+    return std::make_unique<DensePruning>(run, work);
   }
+  return std::make_unique<PiecePruning>(run, work);
+}
+
+// Reads, decides and writes all but the end of the output.
+ModelPruned set_aside_and_write(const ModelRun& run, ModelWork& work, io::ModelOutput& output) {
   const PruneSettings& settings = run.pruning.settings;
-  if (in_place(settings)) {
-    ModelDigest digest(run.reader.model());
-    ModelPruned made = apply_rules(run, work, output, digest);
-    provenance.inputs = input_digests(run, digest.digest(run.context.world));
-    return made;
-  }
   work.units.attempt([&] {
     copy_parts(run.context, run.reader, rest_of(run.reader.model(), weights_of(run)), output,
                [&] { work.units.check_request(); });
@@ -210,15 +217,20 @@ ExitStatus write_pruned(const ModelRun& run, OutputPlan& plan, const UnitJob& jo
   ModelWork work(run, job);
   plan.provenance.inputs = job.provenance.inputs;
   const bool stays = in_place(run.pruning.settings);
-  std::optional<DensePruning> dense;
-  if (DensePruning::can(run.pruning.settings)) {
-    locally(context.world, "planning", [&] { dense.emplace(run, work); });
+  std::unique_ptr<InPlacePruning> placed;
+  if (stays) {
+    placed = locally(context.world, "planning", [&] { return plan_in_place(run, work); });
   }
   io::ModelOutput output(context.world, plan.path, plan_model(run.reader.model()),
                          context.output_options(), stays && work.units.leaves_record());
   ModelPruned made;
   try {
-    made = make_model(run, work, dense, plan.provenance, output);
+    if (stays) {
+      made = placed->run(output);
+      plan.provenance.inputs = input_digests(run, placed->digest_model());
+    } else {
+      made = set_aside_and_write(run, work, output);
+    }
     const PhaseTimer timer(context.times, Phase::kWrite);
     output.finish(plan.provenance);
   } catch (...) {

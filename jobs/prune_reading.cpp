@@ -6,9 +6,8 @@
 
 #include "framework/agree.hpp"
 #include "jobs/calibrated_pruning.hpp"
-#include "jobs/spelling.hpp"
+#include "jobs/lamp_reading.hpp"
 #include "jobs/unit_bytes.hpp"
-#include "kernels/lamp.hpp"
 #include "kernels/prox.hpp"
 
 namespace espalier::jobs {
@@ -57,12 +56,6 @@ void count_lower(const KeyedView& found, std::uint32_t upper, std::span<std::int
   }
 }
 
-void add_magnitudes(const KeyedView& found, kernels::LampTally& tally) {
-  for (const float value : found.values) {
-    tally.add(kernels::magnitude_key(value), found.iso ? found.nnz() : 1);
-  }
-}
-
 }  // namespace
 
 std::int64_t reading_passes_of(const PruneSettings& settings) {
@@ -82,7 +75,7 @@ PruneReading::PruneReading(Context& context, const Pruning& pruning, const Piece
       candidates_(candidates),
       run_(run),
       source_(*pruning.weights, key_rule(pruning)),
-      progress_("reading weights", pieces.count() * (pruning.settings.counts() ? 2 : 1), "pieces"),
+      progress_("reading weights", pieces.count() * reading_passes_of(pruning.settings), "pieces"),
       verdicts_(to_size(pieces.layers())) {}
 
 std::vector<LayerVerdict> PruneReading::run(std::int64_t group_bytes) {
@@ -102,10 +95,6 @@ std::vector<LayerVerdict> PruneReading::run(std::int64_t group_bytes) {
     }
   }
   return verdicts_;
-}
-
-Range PruneReading::items(PrunePass pass, std::int64_t layer, std::int64_t round) const {
-  return pieces_.items(pass, layer, pieces_.rows(layer, round, context_.world.rank()));
 }
 
 // Works on this rank's pieces of a layer, one a round.
@@ -236,130 +225,54 @@ std::uint32_t PruneReading::sampled_least(const PruneGroup& group, std::int64_t 
   return 0;
 }
 
-// Finds the cuts of layers that LAMP compares: once through their weights for coarse counts, once
-// more to set aside what may stay; finer counts are taken of that.
+// Finds the cuts of layers that LAMP compares: what may stay is set aside once they are bracketed.
 void PruneReading::select_lamp(const PruneGroup& group) {
-  const Comm& world = context_.world;
-  kernels::LampSelect narrowing(group.layers.size(), group.keep);
-  const auto narrow = [&](auto&& count) {
-    for (std::size_t at = 0; at < group.layers.size(); ++at) {
-      kernels::LampTally tally = narrowing.tally(at);
-      count(at, tally);
-      sum(tally.sums());
-      narrowing.take(at, tally);
-    }
-    narrowing.narrow();
-  };
-  narrow([&](std::size_t at, kernels::LampTally& tally) {
-    kernels::LampTally mine = tally;
-    for_each_round(kCounting, group.layers[at], "counting weights", [&](std::int64_t round) {
-      count_piece(group.layers[at], round, tally.sums(), [&](Range rows) {
-        source_.collect(group.layers[at], rows, 0, found_);
-        std::fill(mine.sums().begin(), mine.sums().end(), 0);
-        add_magnitudes(found_, mine);
-        return mine.sums();
-      });
-    });
-  });
-  narrow([&](std::size_t at, kernels::LampTally& tally) {
-    collect(group.layers[at], narrowing.least(at),
-            [&](const KeyedView& found) { add_magnitudes(found, tally); });
-  });
-  while (!narrowing.settled()) {
-    narrow([&](std::size_t at, kernels::LampTally& tally) {
-      locally(world, "comparing weights", [&] {
-        candidates_.visit(group.layers[at],
-                          [&](const KeyedView& found) { add_magnitudes(found, tally); });
-      });
-    });
+  LampReading lamp(context_, pruning_, pieces_, run_, kCounting);
+  lamp.run(reader(), progress_);
+  done_ = pieces_.count();
+  for (const std::int64_t layer : group.layers) {
+    collect(layer, lamp.least(layer), [](const KeyedView&) {});
   }
-  for (std::size_t at = 0; at < group.layers.size(); ++at) {
-    verdicts_[to_size(group.layers[at])] = {0, narrowing.cut(at), {}};
-  }
+  verdicts_ = lamp.settle([&](std::int64_t layer, kernels::LampTally& tally) {
+    candidates_.visit(layer, [&](const KeyedView& found) { add_magnitudes(found, tally); });
+  });
 }
 
 // Decides on whole groups: once through the weights for the size of each group.
 void PruneReading::select_groups(std::int64_t group_bytes) {
-  const Comm& world = context_.world;
-  groups_.emplace(pruning_.settings, pruning_.targets, pruning_.network(), pieces_);
-  locally(world, "planning", [&] {
-    if (groups_->bytes(world) > group_bytes) {
-      throw Error(ExitStatus::kDoesNotFit,
-                  text("the groups of a rank need ", spelled_bytes(groups_->bytes(world)), ", but ",
-                       spelled_bytes(group_bytes),
-                       " are left for them; a larger --memory-per-rank would be right"));
-    }
-  });
-  for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
-    if (!pruning_.targets.excluded[to_size(layer)]) {
-      note_groups(layer);
-    }
-  }
-  groups_->decide(world);
+  groups_.emplace(context_, pruning_, pieces_, run_, kCounting);
+  locally(context_.world, "planning", [&] { groups_->check_fit(group_bytes); });
+  run_.attempt([&] { groups_->run(reader(), progress_); });
+  done_ = pieces_.count();
 }
 
-// Columns go through all pieces, so a layer is the unit of them.
-void PruneReading::note_groups(std::int64_t layer) {
-  const Comm& world = context_.world;
-  const std::int64_t rows = pruning_.network().layers[to_size(layer)].weight.rows;
-  const Range whole = pieces_.items(kCounting, layer, {0, rows});
-  if (groups_->by_column() && run_.record().has(whole)) {
-    locally(world, "reading back groups",
-            [&] { groups_->restore(layer, 0, run_.record().read_whole(whole)); });
-    progress_.done(done_ += pieces_.rounds(layer));
-    return;
-  }
-  for_each_round(kCounting, layer, "measuring groups",
-                 [&](std::int64_t round) { note_piece(layer, round); });
-  groups_->close_layer(world, layer);
-  if (groups_->by_column()) {
-    locally(world, "keeping groups", [&] {
-      if (world.rank() == 0) {
-        run_.record().add(whole, groups_->noted(layer, 0));
-      }
-    });
-    run_.after_unit();
-  }
-}
-
-void PruneReading::note_piece(std::int64_t layer, std::int64_t round) {
-  const Range mine = items(kCounting, layer, round);
-  if (mine.empty()) {
-    return;
-  }
-  if (!groups_->by_column() && run_.record().has(mine)) {
-    groups_->restore(layer, round, run_.record().read_whole(mine));
-    return;
-  }
-  source_.collect(layer, pieces_.rows(layer, round, context_.world.rank()), 0, found_);
-  groups_->note(layer, round, found_.rows);
-  if (!groups_->by_column()) {
-    run_.record().add(mine, groups_->noted(layer, round));
-  }
+// What has been read once more is known by the digests of the inputs.
+RowsRead PruneReading::reader() {
+  return [this](std::int64_t layer, Range rows, KeyedRows& found) {
+    source_.collect(layer, rows, 0, found);
+    return 0U;
+  };
 }
 
 void PruneReading::count(const PruneGroup& group, std::span<std::int64_t> counts) {
   for (const std::int64_t layer : group.layers) {
-    for_each_round(kCounting, layer, "counting weights", [&](std::int64_t round) {
-      count_piece(layer, round, counts, [&](Range rows) {
-        counted_.assign(kernels::kDigitValues, 0);
-        source_.count(layer, rows, counted_);
-        return std::span(std::as_const(counted_));
-      });
-    });
+    for_each_round(kCounting, layer, "counting weights",
+                   [&](std::int64_t round) { count_piece(layer, round, counts); });
   }
 }
 
-void PruneReading::count_piece(
-    std::int64_t layer, std::int64_t round, std::span<std::int64_t> counts,
-    const std::function<std::span<const std::int64_t>(Range rows)>& count) {
-  const Range mine = items(kCounting, layer, round);
+void PruneReading::count_piece(std::int64_t layer, std::int64_t round,
+                               std::span<std::int64_t> counts) {
+  const Range rows = pieces_.rows(layer, round, context_.world.rank());
+  const Range mine = pieces_.items(kCounting, layer, rows);
   if (mine.empty()) {
     return;
   }
   if (!run_.record().has(mine)) {
+    counted_.assign(kernels::kDigitValues, 0);
+    source_.count(layer, rows, counted_);
     std::vector<std::byte> bytes;
-    put_counts(bytes, count(pieces_.rows(layer, round, context_.world.rank())));
+    put_counts(bytes, counted_);
     run_.record().add(mine, bytes);
   }
   const std::vector<std::byte> bytes = run_.record().read_whole(mine);

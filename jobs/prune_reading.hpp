@@ -9,7 +9,7 @@
 
 #include "framework/log.hpp"
 #include "jobs/candidates.hpp"
-#include "jobs/group_selection.hpp"
+#include "jobs/group_reading.hpp"
 #include "jobs/job.hpp"
 #include "jobs/pieces.hpp"
 #include "jobs/prune_rules.hpp"
@@ -48,19 +48,15 @@ class PruneReading {
   std::uint32_t sampled_least(const PruneGroup& group, std::int64_t keep);
   void select_groups(std::int64_t group_bytes);
   void select_lamp(const PruneGroup& group);
-  void note_groups(std::int64_t layer);
-  void note_piece(std::int64_t layer, std::int64_t round);
+  RowsRead reader();
   void count(const PruneGroup& group, std::span<std::int64_t> counts);
-  // `count` gives the counts of some rows alone.
-  void count_piece(std::int64_t layer, std::int64_t round, std::span<std::int64_t> counts,
-                   const std::function<std::span<const std::int64_t>(Range rows)>& count);
+  void count_piece(std::int64_t layer, std::int64_t round, std::span<std::int64_t> counts);
   void sum(std::span<std::int64_t> counts) const;
   // `note` looks at what is set aside of each piece.
   void collect(std::int64_t layer, std::uint32_t least,
                const std::function<void(const KeyedView&)>& note = {});
   void collect_piece(std::int64_t layer, std::int64_t round, std::uint32_t least,
                      const std::function<void(const KeyedView&)>& note);
-  Range items(PrunePass pass, std::int64_t layer, std::int64_t round) const;
   template <typename Work>
   void for_each_round(std::int64_t pass, std::int64_t layer, const char* doing, Work&& work);
 
@@ -72,7 +68,7 @@ class PruneReading {
   WeightSource source_;
   KeyedRows found_;
   std::vector<std::int64_t> counted_;  // in one piece
-  std::optional<GroupSelection> groups_;
+  std::optional<GroupReading> groups_;
   Progress progress_;
   std::int64_t done_ = 0;
   std::vector<LayerVerdict> verdicts_;

@@ -159,7 +159,12 @@ void LampSelect::settle() {
 
 std::uint32_t LampSelect::least(std::size_t layer) const {
   const Layer& of = layers_.at(layer);
-  const std::uint64_t from = of.low <= of.high ? of.low : of.stays_from;
+  return of.low <= of.high ? of.low : above(layer);
+}
+
+std::uint32_t LampSelect::above(std::size_t layer) const {
+  const Layer& of = layers_.at(layer);
+  const std::uint64_t from = of.low <= of.high ? of.high + UINT64_C(1) : of.stays_from;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(from, 0xFFFFFFFFU));
 }
 

@@ -45,8 +45,9 @@ class LampSelect {
   LampTally tally(std::size_t layer) const;
   void take(std::size_t layer, const LampTally& tally);
   void narrow();
-  // From which key on the weights of a layer may stay.
+  // From which key on the weights of a layer may stay, and from which on they do.
   std::uint32_t least(std::size_t layer) const;
+  std::uint32_t above(std::size_t layer) const;
   // Once settled: layers share `equals`, in order.
   Cut cut(std::size_t layer) const;
 

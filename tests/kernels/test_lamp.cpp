@@ -43,6 +43,7 @@ std::vector<std::vector<bool>> sorted_out(const Layers& layers, std::int64_t kee
 
 std::vector<std::vector<bool>> selected(const Layers& layers, std::int64_t keep) {
   LampSelect narrowing(layers.size(), keep);
+  std::vector<std::tuple<std::size_t, std::uint32_t, std::uint32_t>> limits;
   for (int round = 0; !narrowing.settled(); ++round) {
     BOOST_REQUIRE_LT(round, 20);
     for (std::size_t l = 0; l < layers.size(); ++l) {
@@ -55,6 +56,9 @@ std::vector<std::vector<bool>> selected(const Layers& layers, std::int64_t keep)
       narrowing.take(l, tally);
     }
     narrowing.narrow();
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      limits.push_back({l, narrowing.least(l), narrowing.above(l)});
+    }
   }
   std::vector<std::vector<bool>> stays;
   std::int64_t equals = narrowing.cut(0).equals;
@@ -63,7 +67,10 @@ std::vector<std::vector<bool>> selected(const Layers& layers, std::int64_t keep)
     for (std::size_t i = 0; i < layers[l].size(); ++i) {
       const std::uint32_t key = magnitude_key(layers[l][i]), cut = narrowing.cut(l).key;
       stays[l][i] = key > cut || (key == cut && equals-- > 0);
-      BOOST_TEST((!stays[l][i] || key >= narrowing.least(l)));
+      for (const auto& [layer, least, above] : limits) {
+        BOOST_TEST((layer != l || !stays[l][i] || key >= least));
+        BOOST_TEST((layer != l || stays[l][i] || key < above));
+      }
     }
   }
   return stays;

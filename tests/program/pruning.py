@@ -112,6 +112,36 @@ def keep_largest(parts, keep, scores=None):
     return [left[b:e].reshape(part.shape) for b, e, part in zip(ends, ends[1:], parts)]
 
 
+def group_sizes(weights, unit, norm):
+    """The size of each group, spread over its positions, and each position's group number."""
+    rows, cols = weights.shape
+    height, width = {"row": (1, cols), "column": (rows, 1)}.get(unit) or map(
+        int, unit[6:].split("x"))
+    across = -(-cols // width)
+    number = np.add.outer(np.arange(rows) // height * across, np.arange(cols) // width)
+    total = np.zeros(number.max() + 1)
+    sizes = np.abs(weights.astype(np.float64))
+    positions = np.bincount(number.ravel())
+    if norm == "inf":
+        np.maximum.at(total, number, sizes)
+    elif norm == "1":
+        np.add.at(total, number, sizes)
+        total /= positions
+    else:
+        np.add.at(total, number, sizes ** 2)
+        total = np.sqrt(total / positions)
+    return total.astype(np.float32), number
+
+
+def lamp_scores(weights):
+    """w^2 over the sum of v^2 of all v of the layer with |v| >= |w|."""
+    sizes = np.abs(weights.astype(np.float64).ravel())
+    values, counts = np.unique(sizes, return_counts=True)
+    not_smaller = np.cumsum((values ** 2 * counts)[::-1])[::-1]
+    scores = np.where(values > 0, values ** 2 / np.where(values > 0, not_smaller, 1), 0)
+    return scores[np.searchsorted(values, sizes)].reshape(weights.shape)
+
+
 class PruneTest(ProgramTest):
     def assert_near(self, found, expected):
         """The same weights stay, up to few that are nearly equal; their values nearly so."""

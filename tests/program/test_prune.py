@@ -7,7 +7,7 @@ import os
 import h5py
 import numpy as np
 
-from pruning import (KINDS, PruneTest, is_iso, keep_largest, kept_of, network_of_kind, read_network,
+from pruning import (KINDS, PruneTest, group_sizes, is_iso, keep_largest, kept_of, network_of_kind, read_network,
                      write_network)
 from support import content, main
 
@@ -204,26 +204,6 @@ class OtherMethodsTest(PruneTest):
                 expected.append(left)
             self.assert_same(found, expected, kind)
 
-    def group_sizes(self, weights, unit, norm):
-        """The size of each group, spread over its positions, and each position's group number."""
-        rows, cols = weights.shape
-        height, width = {"row": (1, cols), "column": (rows, 1)}.get(unit) or map(
-            int, unit[6:].split("x"))
-        across = -(-cols // width)
-        number = np.add.outer(np.arange(rows) // height * across, np.arange(cols) // width)
-        total = np.zeros(number.max() + 1)
-        sizes = np.abs(weights.astype(np.float64))
-        positions = np.bincount(number.ravel())
-        if norm == "inf":
-            np.maximum.at(total, number, sizes)
-        elif norm == "1":
-            np.add.at(total, number, sizes)
-            total /= positions
-        else:
-            np.add.at(total, number, sizes ** 2)
-            total = np.sqrt(total / positions)
-        return total.astype(np.float32), number
-
     def test_groups(self):
         for kind in ("plain", "ties", "sparse"):
             layers = network_of_kind(kind, widths=(40, 30, 1, 13))
@@ -232,7 +212,7 @@ class OtherMethodsTest(PruneTest):
             write_network("net.h5", layers, "DMAT" if kind == "ties" else "CSR")
             for unit in ("row", "column", "block:4x3", "block:1x100"):
                 for norm in self.one_of("1", "2", "inf"):
-                    sizes = [self.group_sizes(weights, unit, norm) for weights in layers]
+                    sizes = [group_sizes(weights, unit, norm) for weights in layers]
                     count = sum(total.size for total, _ in sizes)
                     kept = keep_largest([t.ravel() for t, _ in sizes], kept_of(count, 0.6))
                     expected = [np.where((k != 0)[number], weights, 0)
@@ -240,7 +220,7 @@ class OtherMethodsTest(PruneTest):
                     found = self.prune("net.h5", "--method", "group", "--unit", unit,
                                        "--norm", norm, "--sparsity", 0.6)
                     self.assert_same(found, expected, f"{kind} {unit} {norm}")
-            sizes = [self.group_sizes(weights, "block:1x100", "inf") for weights in layers]
+            sizes = [group_sizes(weights, "block:1x100", "inf") for weights in layers]
             limit = float(sizes[0][0][0])
             found = self.prune("net.h5", "--method", "group", "--unit", "block:1x100", "--norm",
                                "inf", "--threshold", limit, ranks=2)
@@ -250,7 +230,7 @@ class OtherMethodsTest(PruneTest):
     def test_groups_shrink(self):
         layers = network_of_kind("plain", widths=(40, 30, 13))
         write_network("net.h5", layers)
-        sizes = [self.group_sizes(weights, "block:4x3", "2") for weights in layers]
+        sizes = [group_sizes(weights, "block:4x3", "2") for weights in layers]
         largest = np.sort(np.concatenate([total for total, _ in sizes]))[::-1]
         for amount, t in ((["--threshold", 1.1], 1.1), (["--keep", 20], float(largest[20]))):
             found = self.prune("net.h5", "--method", "group", "--unit", "block:4x3", "--prox",

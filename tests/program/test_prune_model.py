@@ -6,6 +6,9 @@ import unittest
 
 import numpy
 import safetensors_format as st
+from pruning import group_sizes, lamp_scores
+from pruning import keep_largest as keep_best
+from resumable import report
 from support import ProgramTest
 
 SIDE_FILES = {"config.json": b'{"model_type": "test"}', "tokenizer.json": b"\x00\x01 any bytes"}
@@ -97,6 +100,29 @@ def expected(files, sparsity, scope, exclude=()):
                                     magnitudes_of(t).reshape(t.shape[0], -1)]) for _, _, t in layers]
     for (file, name, tensor), mask in zip(layers, masks):
         out[file][name] = masked(tensor, mask)
+    return out
+
+
+def expected_measured(files, method, exclude=()):
+    """The same by `group` or `lamp`, with --sparsity or --threshold at the end."""
+    layers = layers_of(files, exclude)
+    weights = [t.values().astype("f4").reshape(t.shape[0], -1) for _, _, t in layers]
+    amount = float(method[-1])
+    if method[0] == "lamp":
+        keep = keep_of(sum(w.size for w in weights), amount)
+        stay = keep_best(weights, keep, [lamp_scores(w) for w in weights])
+        stay = [left != 0 for left in stay]
+    else:
+        sizes = [group_sizes(w, method[method.index("--unit") + 1],
+                             method[method.index("--norm") + 1]) for w in weights]
+        keep = keep_of(sum(total.size for total, _ in sizes), amount)
+        best = [total >= amount for total, _ in sizes] if "--threshold" in method else \
+            keep_best([total for total, _ in sizes], keep)
+        stay = [(left != 0)[number] & (w != 0)
+                for left, (_, number), w in zip(best, sizes, weights)]
+    out = {file: dict(tensors) for file, tensors in files.items()}
+    for (file, name, tensor), mask in zip(layers, stay):
+        out[file][name] = masked(tensor, mask.ravel())
     return out
 
 
@@ -231,19 +257,66 @@ class PruneModel(ProgramTest):
         words = st.read("nm---pattern-2:4-1/model-00001-of-00002.safetensors")[0]["a.weight"]
         self.assertTrue(numpy.all(numpy.count_nonzero(words.values().reshape(25, 10, 4), 2) <= 2))
 
+    def test_groups_and_lamp_in_two_readings(self):
+        files = mixed_model()
+        write_folder("model", files)
+        data = sum(os.path.getsize(f"model/{name}") for name in files)
+        for number, method in enumerate((
+                ["group", "--unit", "row", "--norm", "1", "--sparsity", 0.5],
+                ["group", "--unit", "row", "--norm", "inf", "--threshold", 0.12],
+                ["group", "--unit", "column", "--norm", "2", "--sparsity", 0.4],
+                ["group", "--unit", "column", "--norm", "1", "--threshold", 0.04],
+                ["group", "--unit", "block:4x3", "--norm", "inf", "--sparsity", 0.6],
+                ["group", "--unit", "block:4x3", "--norm", "2", "--threshold", 0.05],
+                ["lamp", "--sparsity", 0.3], ["lamp", "--sparsity", 0.9],
+                ["lamp", "--sparsity", 0])):
+            with self.subTest(method=method):
+                wanted = expected_measured(files, method, {"embed.weight"})
+                self.assertTrue(0 in method or wanted != files)
+                ranks = number % 4 + 1
+                self.prune(f"{number}", "--method", *method, "--exclude", "embed", "--report",
+                           "run.json", "--threads", 3 - ranks % 2, ranks=ranks)
+                self.check_folder(f"{number}", wanted)
+                self.assertLessEqual(report()["bytes_read"], 2 * data)
+
+    def test_groups_and_lamp_within_a_small_memory(self):
+        """Many pieces, ties and neighbours, more in doubt than stays in memory."""
+        near = 1 + weights(4, (500, 300)) * numpy.float32(1e-3)
+        files = {"model.safetensors": {
+            "big": st.Tensor.of("BF16", weights(1, (700, 900))),
+            "near": st.Tensor.of("F64", near.astype("f8") * (1 + 1e-9)),
+            "other": st.Tensor.of("F32", weights(2, (300, 700), 80))}}
+        write_folder("model", files, index=None)
+        data = os.path.getsize("model/model.safetensors")
+        for number, method in enumerate((
+                ["group", "--unit", "row", "--norm", "2", "--sparsity", 0.5],
+                ["group", "--unit", "column", "--norm", "2", "--sparsity", 0.5],
+                ["lamp", "--sparsity", 0.5])):
+            self.prune(f"{number}", "--method", *method, "--memory-per-rank", "99MiB", "--report",
+                       "run.json", ranks=2)
+            self.check_folder(f"{number}", expected_measured(files, method))
+            self.assertLess(report()["peak_rss_bytes_max"], 99 << 20)
+            self.assertLessEqual(report()["bytes_read"], 2 * data)
+
     def test_what_is_excluded_may_hold_anything(self):
         odd = weights(2, (9, 8))
         odd[3, 4:6] = numpy.nan, -numpy.inf
         files = {"m.safetensors": {"odd": st.Tensor.of("F32", odd),
                                    "w": st.Tensor.of("F32", weights(3, (16, 12)))}}
         st.write("m.safetensors", files["m.safetensors"])
-        for method in (["magnitude", "--sparsity", 0.5], ["nm", "--pattern", "2:4"],
-                       ["random", "--sparsity", 0.5, "--scope", "row"]):
+        for axis, method in ((None, ["magnitude", "--sparsity", 0.5]),
+                             (None, ["nm", "--pattern", "2:4"]),
+                             (None, ["random", "--sparsity", 0.5, "--scope", "row"]),
+                             (None, ["lamp", "--sparsity", 0.5]),
+                             (1, ["group", "--unit", "row", "--sparsity", 0.5]),
+                             (0, ["group", "--unit", "column", "--sparsity", 0.5])):
             self.prune("p.safetensors", "--method", *method, "--exclude", "odd", "--force",
                        source="m.safetensors")
             found = st.read("p.safetensors")[0]
             self.assertEqual(found["odd"].data, files["m.safetensors"]["odd"].data, method)
-            self.assertEqual(numpy.count_nonzero(found["w"].values()), 16 * 12 // 2, method)
+            left = found["w"].values()
+            left = left if axis is None else numpy.any(left, axis=axis)
+            self.assertEqual(numpy.count_nonzero(left), left.size // 2, method)
 
     def test_doubles_that_are_zero_as_float32_become_zeros(self):
         values = numpy.array([[1e-300, -1e-46, 1.0, -2.0], [-0.0, 3.0, 1e-60, 0.5]])
@@ -271,6 +344,16 @@ class PruneModel(ProgramTest):
                    source="m.safetensors", ranks=2)
         found = st.read("p.safetensors")[0]
         self.assertEqual(found["w"].data, expected(files, 0.5, "row")["m.safetensors"]["w"].data)
+
+    def test_what_is_measured_is_finite(self):
+        odd = weights(1, (5, 7))
+        odd[2, 4] = numpy.nan
+        st.write("odd.safetensors", {"fine": st.Tensor.of("F32", weights(2, (5, 7))),
+                                     "w.x": st.Tensor.of("F16", odd)})
+        for method in (["group", "--unit", "row"], ["group", "--unit", "column"], ["lamp"]):
+            self.refused("prune", "odd.safetensors", "--to", "safetensors", "-o", "out", "--method",
+                         *method, "--sparsity", 0.5, status=65,
+                         words=["odd.safetensors", "w.x", "row 2", "column 4", "finite"])
 
     def test_the_same_job_again_does_nothing(self):
         write_folder("model", mixed_model())

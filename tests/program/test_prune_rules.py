@@ -3,17 +3,9 @@
 """The rules that look beyond one weight's magnitude, each against NumPy."""
 import numpy as np
 
-from pruning import KINDS, PruneTest, keep_largest, kept_of, network_of_kind, write_network
+from pruning import (KINDS, PruneTest, keep_largest, kept_of, lamp_scores, network_of_kind,
+                     write_network)
 from support import content, main
-
-
-def lamp_scores(weights):
-    """w^2 over the sum of v^2 of all v of the layer with |v| >= |w|."""
-    sizes = np.abs(weights.astype(np.float64).ravel())
-    values, counts = np.unique(sizes, return_counts=True)
-    not_smaller = np.cumsum((values ** 2 * counts)[::-1])[::-1]
-    scores = np.where(values > 0, values ** 2 / np.where(values > 0, not_smaller, 1), 0)
-    return scores[np.searchsorted(values, sizes)].reshape(weights.shape)
 
 
 class LampTest(PruneTest):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""prune MODEL --to safetensors, by magnitudes or row by row, stops in time and goes on where it was:
+"""prune MODEL --to safetensors, by magnitudes, row by row, in groups or by lamp, stops in time and goes on where it was:
 what is written already lies in OUT.part, and is trusted only if it is what it was."""
 import os
 import shutil
@@ -29,6 +29,25 @@ def many_layers(number):
             found[f"{n}.bias"] = st.Tensor.of("F32", models.weights(n, (7,)))
         return found
     return {SHARDS[0]: tensors(0), SHARDS[1]: tensors(number // 2)}
+
+
+def measured_model():
+    """Four layers, of which one, to be excluded, holds what is no number."""
+    near = numpy.float32(0.05) * (1 + models.weights(2, (64, 40)) * numpy.float32(1e-4))
+    odd = models.weights(3, (64, 40))
+    odd[5, 6:8] = numpy.nan, -numpy.inf
+    return {SHARDS[0]: {"0.weight": st.Tensor.of("BF16", models.weights(0, (64, 40), 60)),
+                        "0.bias": st.Tensor.of("F32", models.weights(1, (7,)))},
+            SHARDS[1]: {"1.weight": st.Tensor.of("F64", near.astype("f8") * (1 + 1e-9)),
+                        "odd": st.Tensor.of("F32", odd),
+                        "2.weight": st.Tensor.of("F32", near[::-1] * numpy.float32(1.001))}}
+
+
+# Methods that measure or count everything once before they write, and how many units that takes in
+# three layers of four pieces.
+MEASURED = {"row": (["group", "--unit", "row", "--norm", "2", "--sparsity", 0.5], 3 * 4),
+            "column": (["group", "--unit", "column", "--norm", "1", "--sparsity", 0.6], 3),
+            "lamp": (["lamp", "--sparsity", 0.5], 3 * 4)}
 
 
 def everything(folder):
@@ -228,6 +247,66 @@ class ResumeModels(StoppingTest):
         self.refused(*self.job("--method", "magnitude", "--sparsity", 0.6), status=65, output="out",
                      words=["sparsity (0.5, now 0.6)", "--no-resume"])
         self.finish(*job, ranks=3, wanted=wanted)
+
+    def begin_measured(self, name):
+        """What to run, what comes of it undisturbed, how many units are measured and in all."""
+        files = measured_model()
+        models.write_folder("model", files)
+        method, measured = MEASURED[name]
+        method = ["--method", *method, "--exclude", "odd"]
+        wanted, units = self.undisturbed(*method)
+        sizes = sum(os.path.getsize(f"model/{shard}") for shard in SHARDS)
+        self.assertLessEqual(report()["bytes_read"], 2 * sizes)
+        pruned = models.expected_measured(files, MEASURED[name][0], {"odd"})
+        for shard, tensors in pruned.items():
+            found = st.read(f"whole/{shard}")[0]
+            self.assertTrue(all(found[t].data == tensors[t].data for t in tensors))
+        self.assertEqual(units, measured + 1 + 4 * 4)
+        return self.job(*method), wanted, measured, units
+
+    def refused_once(self, job, path, at, *words):
+        """With one byte changed; which is put back then."""
+        flip(path, at)
+        line = self.espalier(*job, status=65, ranks=len(words)).complaint()
+        for word in (path, *words, "--no-resume"):
+            self.assertIn(word, line)
+        self.assertFalse(os.path.exists("out"))
+        flip(path, at)
+
+    def test_what_is_measured_is_stopped_again_and_again(self):
+        for name in MEASURED:
+            with self.subTest(method=name):
+                job, wanted, measured, units = self.begin_measured(name)
+                last = os.path.getsize(f"model/{SHARDS[1]}") - 3
+                first = 8 + int.from_bytes(wanted[SHARDS[0]][:8], "little") + 3
+                ranks = [4] * 8 + [2, 1, 3, 4]
+                while len(saved("out")) <= measured:
+                    self.step(*job, ranks=ranks.pop())
+                # Measured, not written yet.
+                self.refused_once(job, f"model/{SHARDS[1]}", last, "2.weight has changed")
+                while len(saved("out")) <= measured + 4:
+                    self.step(*job, ranks=ranks.pop())
+                self.refused_once(job, f"model/{SHARDS[0]}", first, "has changed", "bytes")
+                self.refused_once(job, f"out.part/{SHARDS[0]}", first, "is damaged", "bytes")
+                self.finish(*job, ranks=3, wanted=wanted)
+                for folder in ("model", "out"):
+                    shutil.rmtree(folder)
+
+    def test_measured_and_killed(self):
+        """Also while what lamp was in doubt about is taken back, of which some is left as it is."""
+        for name in ("column", "lamp"):
+            with self.subTest(method=name):
+                job, wanted, measured, units = self.begin_measured(name)
+                self.interrupt(measured // 2, *job, ranks=4, number=signal.SIGKILL)
+                self.interrupt(measured + 3, *job, ranks=3, number=signal.SIGKILL)
+                while name == "lamp" and len(saved("out")) < units:
+                    self.step(*job, ranks=4)
+                if name == "lamp":
+                    self.assertNotEqual(everything("out.part")[SHARDS[1]], wanted[SHARDS[1]])
+                    shutil.copyfile(f"whole/{SHARDS[1]}", f"out.part/{SHARDS[1]}")
+                self.finish(*job, ranks=2, wanted=wanted)
+                for folder in ("model", "out"):
+                    shutil.rmtree(folder)
 
     def test_one_file_whose_ties_are_dealt_out(self):
         """Of 16-bit weights, while they are written; and a record that is dropped."""
