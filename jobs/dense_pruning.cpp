@@ -41,24 +41,16 @@ bool DensePruning::can(const PruneSettings& settings) {
 }
 
 std::int64_t DensePruning::items(const ModelRun& run, const Pieces& pieces) {
-  return (writing_pass(run.pruning) + 1) * pieces.all_rows() +
-         std::ssize(rest_of_layers(run.reader));
+  return items_of(run, pieces, writing_pass(run.pruning));
 }
 
 DensePruning::DensePruning(const ModelRun& run, ModelWork& work)
-    : context_(run.context),
-      pruning_(run.pruning),
-      reader_(run.reader),
-      units_(work.units),
-      pieces_(work.pieces),
+    : InPlacePruning(run, work, writing_pass(run.pruning)),
       rest_(rest_of_layers(run.reader)),
-      digest_(run.reader.model()),
       counting_(run.context, run.pruning, run.reader, work.pieces, run.memory.group_bytes),
       group_of_(run.reader.network().layers.size(), -1),
       buffers_(to_size(threads())),
-      left_(run.reader.network().layers.size()),
-      doubts_(run, work.pieces),
-      progress_("pruning", work.pieces.count() * (writing_pass(run.pruning) + 1), "pieces") {
+      doubts_(run, work.pieces) {
   for (std::size_t g = 0; g < pruning_.targets.groups.size(); ++g) {
     for (const std::int64_t layer : pruning_.targets.groups[g].layers) {
       group_of_[to_size(layer)] = static_cast<std::int64_t>(g);
@@ -75,13 +67,13 @@ ModelPruned DensePruning::run(io::ModelOutput& output) {
   units_.attempt([&] {
     counting_.run(units_, progress_);
     groups_ = counting_.groups();
-    units.copy(rest_, (writing_pass(pruning_) + 1) * pieces_.all_rows());
+    units.copy(rest_, (pass_ + 1) * pieces_.all_rows());
     for (std::int64_t layer = 0; layer < pieces_.layers(); ++layer) {
       for (std::int64_t round = 0; round < pieces_.rounds(layer); ++round) {
         Piece piece = piece_of(layer, round);
         prune_piece(piece, output, units);
-        progress_.done(writing_pass(pruning_) * pieces_.count() + pieces_.number(layer, round) + 1);
-        units_.after_unit(pieces_.items(writing_pass(pruning_), layer, pieces_.rows(layer, round)));
+        progress_.done(pass_ * pieces_.count() + pieces_.number(layer, round) + 1);
+        units_.after_unit(pieces_.items(pass_, layer, pieces_.rows(layer, round)));
       }
     }
     doubts_.settle(doubts_.narrow(groups_), left_, output, units_);
@@ -111,7 +103,7 @@ DensePruning::Piece DensePruning::piece_of(std::int64_t layer, std::int64_t roun
   piece.layer = layer;
   piece.round = round;
   piece.rows = pieces_.rows(layer, round, context_.world.rank());
-  piece.items = pieces_.items(writing_pass(pruning_), layer, piece.rows);
+  piece.items = pieces_.items(pass_, layer, piece.rows);
   piece.row_bytes = cols * io::bytes_of(reader_.type(layer));
   piece.stretch = stretch_of(reader_, layer, piece.rows);
   piece.shared = group >= 0 && groups_[to_size(group)].exact && !groups_[to_size(group)].settled;

@@ -4,10 +4,8 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
-#include "framework/log.hpp"
 #include "io/model_output.hpp"
 #include "jobs/dense_counting.hpp"
 #include "jobs/dense_doubts.hpp"
@@ -33,7 +31,6 @@ class DensePruning final : public InPlacePruning {
   DensePruning(const ModelRun& run, ModelWork& work);
 
   ModelPruned run(io::ModelOutput& output) override;
-  std::string digest_model() const override { return digest_.digest(context_.world); }
 
  private:
   // Words >= above stay, those below least go; of those between, `equals` of the group stay.
@@ -73,21 +70,13 @@ class DensePruning final : public InPlacePruning {
   void keep(const Piece& piece);
   std::optional<double> threshold() const noexcept;
 
-  Context& context_;
-  const Pruning& pruning_;
-  const io::ModelReader& reader_;
-  UnitRun& units_;
-  const Pieces& pieces_;
   const std::vector<ModelStretch> rest_;
-  ModelDigest digest_;
   DenseCounting counting_;
   std::vector<std::int64_t> group_of_;  // by layer; -1: none
   std::vector<DenseGroup> groups_;
   std::vector<std::vector<std::byte>> buffers_;  // by thread
   std::vector<std::byte> piece_;
-  std::vector<kernels::Left> left_;  // by layer, of this rank
   DenseDoubts doubts_;
-  Progress progress_;
 };
 
 }  // namespace espalier::jobs

@@ -23,13 +23,8 @@ Bytes spell_unit(const std::vector<std::uint32_t>& crcs, std::span<const std::by
 
 GroupReading::GroupReading(Context& context, const Pruning& pruning, const Pieces& pieces,
                            UnitRun& run, std::int64_t pass)
-    : context_(context),
-      pruning_(pruning),
-      pieces_(pieces),
-      run_(run),
-      pass_(pass),
-      groups_(pruning.settings, pruning.targets, pruning.network(), pieces),
-      crcs_(to_size(pieces.count())) {}
+    : FirstReading(context, pruning, pieces, run, pass),
+      groups_(pruning.settings, pruning.targets, pruning.network(), pieces) {}
 
 void GroupReading::check_fit(std::int64_t group_bytes) const {
   const std::int64_t needed = groups_.bytes(context_.world);

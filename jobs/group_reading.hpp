@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "framework/log.hpp"
+#include "jobs/first_reading.hpp"
 #include "jobs/group_selection.hpp"
 #include "jobs/job.hpp"
 #include "jobs/pieces.hpp"
@@ -14,16 +14,11 @@
 
 namespace espalier::jobs {
 
-// Reads rows of a layer, without zeros. Local.
-//   returns  the CRC-32 of what was read, where it must not change until it is read again; else 0
-using RowsRead = std::function<std::uint32_t(std::int64_t layer, Range rows, KeyedRows& found)>;
-
 // Measures groups and decides which of them stay. Each piece is a unit of the run; of columns,
 // which go through all pieces, each layer. Borrows everything.
 //   exact    independent of ranks, pieces and earlier runs
-class GroupReading {
+class GroupReading : public FirstReading {
  public:
-  // `pass`: that of Pieces::items for this reading.
   GroupReading(Context& context, const Pruning& pruning, const Pieces& pieces, UnitRun& run,
                std::int64_t pass);
   //   throws   Error(kDoesNotFit) if the groups of this rank need more memory (local)
@@ -33,10 +28,6 @@ class GroupReading {
   //   throws   SharedError; kStoppedEarly
   void run(const RowsRead& read, Progress& progress);
 
-  // What `read` has returned of a piece of this rank; 0 of excluded layers.
-  std::uint32_t crc(std::int64_t layer, std::int64_t round) const {
-    return crcs_[static_cast<std::size_t>(pieces_.number(layer, round))];
-  }
   // Leaves those weights of a piece that stay. Local.
   void apply(std::int64_t layer, std::int64_t round, kernels::CsrRows& rows) const {
     groups_.apply(layer, round, rows);
@@ -49,14 +40,7 @@ class GroupReading {
   void restore_columns(std::int64_t layer);
   std::vector<std::uint32_t> gather_crcs(std::int64_t layer) const;
 
-  Context& context_;
-  const Pruning& pruning_;
-  const Pieces& pieces_;
-  UnitRun& run_;
-  std::int64_t pass_;
   GroupSelection groups_;
-  KeyedRows found_;
-  std::vector<std::uint32_t> crcs_;  // of this rank's pieces by number
 };
 
 }  // namespace espalier::jobs

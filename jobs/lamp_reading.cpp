@@ -20,13 +20,8 @@ void add_magnitudes(const KeyedView& found, kernels::LampTally& tally) {
 
 LampReading::LampReading(Context& context, const Pruning& pruning, const Pieces& pieces,
                          UnitRun& run, std::int64_t pass)
-    : context_(context),
-      pruning_(pruning),
-      pieces_(pieces),
-      run_(run),
-      pass_(pass),
-      narrowing_(layers().size(), pruning.targets.groups[0].keep),
-      crcs_(to_size(pieces.count())) {}
+    : FirstReading(context, pruning, pieces, run, pass),
+      narrowing_(layers().size(), pruning.targets.groups[0].keep) {}
 
 std::size_t LampReading::number_of(std::int64_t layer) const {
   return to_size(std::lower_bound(layers().begin(), layers().end(), layer) - layers().begin());

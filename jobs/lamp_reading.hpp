@@ -7,7 +7,7 @@
 
 #include "framework/log.hpp"
 #include "jobs/candidates.hpp"
-#include "jobs/group_reading.hpp"
+#include "jobs/first_reading.hpp"
 #include "jobs/job.hpp"
 #include "jobs/pieces.hpp"
 #include "jobs/prune_rules.hpp"
@@ -19,9 +19,8 @@ namespace espalier::jobs {
 // Counts the magnitudes of each layer, coarsely; each piece is a unit of the run. That brackets the
 // cut of each layer; finer counts of what lies between are taken later. Borrows everything.
 //   exact    independent of ranks, pieces and earlier runs
-class LampReading {
+class LampReading : public FirstReading {
  public:
-  // `pass`: that of Pieces::items for this reading.
   LampReading(Context& context, const Pruning& pruning, const Pieces& pieces, UnitRun& run,
               std::int64_t pass);
 
@@ -32,10 +31,6 @@ class LampReading {
   // From which magnitude key on weights of a layer may stay, and from which on they do.
   std::uint32_t least(std::int64_t layer) const { return narrowing_.least(number_of(layer)); }
   std::uint32_t above(std::int64_t layer) const { return narrowing_.above(number_of(layer)); }
-  // What `read` has returned of a piece of this rank; 0 of excluded layers.
-  std::uint32_t crc(std::int64_t layer, std::int64_t round) const {
-    return crcs_[static_cast<std::size_t>(pieces_.number(layer, round))];
-  }
 
   // Narrows the cuts to magnitudes. `count` adds this rank's weights of a layer between least and
   // above, and any others; local. Excluded layers have no verdict.
@@ -51,14 +46,7 @@ class LampReading {
   std::size_t number_of(std::int64_t layer) const;
   const std::vector<std::int64_t>& layers() const { return pruning_.targets.groups[0].layers; }
 
-  Context& context_;
-  const Pruning& pruning_;
-  const Pieces& pieces_;
-  UnitRun& run_;
-  std::int64_t pass_;
   kernels::LampSelect narrowing_;
-  KeyedRows found_;
-  std::vector<std::uint32_t> crcs_;  // of this rank's pieces by number
 };
 
 // Adds the magnitudes of weights.

@@ -65,6 +65,22 @@ void write_weights(const ModelRun& run, ModelWork& work, io::ModelOutput& output
 ModelWork::ModelWork(const ModelRun& run, const UnitJob& job)
     : units(run.context, job), pieces(pieces_of(run, units)) {}
 
+InPlacePruning::InPlacePruning(const ModelRun& run, ModelWork& work, std::int64_t pass)
+    : context_(run.context),
+      pruning_(run.pruning),
+      reader_(run.reader),
+      units_(work.units),
+      pieces_(work.pieces),
+      pass_(pass),
+      digest_(run.reader.model()),
+      left_(run.reader.network().layers.size()),
+      progress_("pruning", work.pieces.count() * (pass + 1), "pieces") {}
+
+std::int64_t InPlacePruning::items_of(const ModelRun& run, const Pieces& pieces,
+                                      std::int64_t pass) {
+  return (pass + 1) * pieces.all_rows() + std::ssize(rest_of_layers(run.reader));
+}
+
 std::vector<LayerOutcome> join_outcomes(const Comm& world, const std::vector<kernels::Left>& mine) {
   std::vector<std::int64_t> kept;
   std::vector<double> squares;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/log.hpp"
 #include "io/model_layers.hpp"
 #include "io/model_output.hpp"
 #include "jobs/job.hpp"
@@ -44,7 +45,7 @@ struct ModelPruned {
 };
 
 // A way of pruning that writes all data to their places at once: what a run that is stopped has
-// written stays in PATH.part, and later runs go on from there.
+// written stays in PATH.part, and later runs go on from there. Borrows everything.
 class InPlacePruning {
  public:
   virtual ~InPlacePruning() = default;
@@ -54,7 +55,23 @@ class InPlacePruning {
   //            of an earlier run is damaged; kStoppedEarly
   virtual ModelPruned run(io::ModelOutput& output) = 0;
   // What io::digest_files says of the model, once it has run. Collective.
-  virtual std::string digest_model() const = 0;
+  std::string digest_model() const { return digest_.digest(context_.world); }
+
+ protected:
+  // `pass`: the one that writes, after those that count or measure.
+  InPlacePruning(const ModelRun& run, ModelWork& work, std::int64_t pass);
+  // What the job counts: rows for each reading, and parts that are copied.
+  static std::int64_t items_of(const ModelRun& run, const Pieces& pieces, std::int64_t pass);
+
+  Context& context_;
+  const Pruning& pruning_;
+  const io::ModelReader& reader_;
+  UnitRun& units_;
+  const Pieces& pieces_;
+  const std::int64_t pass_;
+  ModelDigest digest_;
+  std::vector<kernels::Left> left_;  // by layer, of this rank
+  Progress progress_;
 };
 
 // Cuts the layers; `pieces` as Pieces.

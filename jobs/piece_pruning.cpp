@@ -64,21 +64,11 @@ bool PiecePruning::can(const PruneSettings& settings) {
 }
 
 std::int64_t PiecePruning::items(const ModelRun& run, const Pieces& pieces) {
-  return (writing_pass(run.pruning.settings) + 1) * pieces.all_rows() +
-         std::ssize(rest_of_layers(run.reader));
+  return items_of(run, pieces, writing_pass(run.pruning.settings));
 }
 
 PiecePruning::PiecePruning(const ModelRun& run, ModelWork& work)
-    : context_(run.context),
-      pruning_(run.pruning),
-      reader_(run.reader),
-      units_(work.units),
-      pieces_(work.pieces),
-      pass_(writing_pass(run.pruning.settings)),
-      digest_(run.reader.model()),
-      keys_(key_rule(run.pruning)),
-      left_(run.reader.network().layers.size()),
-      progress_("pruning", work.pieces.count() * (pass_ + 1), "pieces") {
+    : InPlacePruning(run, work, writing_pass(run.pruning.settings)), keys_(key_rule(run.pruning)) {
   if (pruning_.settings.method == PruneMethod::kGroup) {
     groups_.emplace(context_, pruning_, pieces_, units_, 0);
     groups_->check_fit(run.memory.group_bytes);

@@ -3,10 +3,8 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <vector>
 
-#include "framework/log.hpp"
 #include "io/model_output.hpp"
 #include "jobs/dense_doubts.hpp"
 #include "jobs/group_reading.hpp"
@@ -31,7 +29,6 @@ class PiecePruning final : public InPlacePruning {
   PiecePruning(const ModelRun& run, ModelWork& work);
 
   ModelPruned run(io::ModelOutput& output) override;
-  std::string digest_model() const override { return digest_.digest(context_.world); }
 
  private:
   using Bytes = std::vector<std::byte>;
@@ -45,19 +42,10 @@ class PiecePruning final : public InPlacePruning {
   void decide(std::int64_t layer, std::int64_t round, KeyedRows& keyed, PlacedUnit& unit) const;
   void check_same(std::int64_t layer, std::int64_t round, std::uint32_t crc) const;
 
-  Context& context_;
-  const Pruning& pruning_;
-  const io::ModelReader& reader_;
-  UnitRun& units_;
-  const Pieces& pieces_;
-  const std::int64_t pass_;  // that of writing
-  ModelDigest digest_;
   const KeyRule keys_;
   std::optional<GroupReading> groups_;
   std::optional<LampReading> lamp_;
   std::optional<DenseDoubts> doubts_;  // of lamp
-  std::vector<kernels::Left> left_;    // by layer, of this rank
-  Progress progress_;
 };
 
 }  // namespace espalier::jobs
