@@ -45,11 +45,7 @@ void spmm_rows(const SpmmArgs& a) {
     take_maxima(a);
     return;
   }
-  if (a.narrow != nullptr) {
-    run_tiles(a, a.narrow);
-  } else {
-    run_tiles(a, a.wide);
-  }
+  run_tiles(a);
   if (a.pairs != nullptr) {
     run_blocks(a);
   } else {
@@ -57,7 +53,7 @@ void spmm_rows(const SpmmArgs& a) {
   }
 }
 
-void finish_rows(float* panel, int64_t rows, const EpilogueArgs& e) {
+void finish_panel(float* panel, int64_t rows, const EpilogueArgs& e) {
   for (int64_t row = 0; row < rows; ++row) finish_row(panel + row * kPanelWidth, e, row);
 }
 
@@ -72,7 +68,7 @@ HWY_AFTER_NAMESPACE();
 namespace espalier::kernels {
 
 HWY_EXPORT(spmm_rows);
-HWY_EXPORT(finish_rows);
+HWY_EXPORT(finish_panel);
 
 namespace {
 
@@ -104,7 +100,7 @@ const Number* begin_of_pairs(std::span<const Number> numbers) {
 void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t row_begin,
           std::int64_t row_end, std::uint32_t* alive_bits, std::int64_t samples) {
   constexpr std::uint32_t kMagnitude = 0x7FFFFFFFU;  // -0.0 counts as zero
-  std::array<std::uint32_t, kPanelWidth> bits{};
+  alignas(64) std::array<std::uint32_t, kPanelWidth> bits{};
   const TiledRows& tiled = layer.tiled();
   SpmmArgs args;
   args.tiles = tiled.tiles.data();
@@ -141,7 +137,7 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
 
 void apply_epilogue(float* panel, std::int64_t rows, std::span<const float> bias,
                     const Epilogue& epilogue) {
-  HWY_DYNAMIC_DISPATCH(finish_rows)(panel, rows, epilogue_args(epilogue, bias));
+  HWY_DYNAMIC_DISPATCH(finish_panel)(panel, rows, epilogue_args(epilogue, bias));
 }
 
 }  // namespace espalier::kernels

@@ -28,6 +28,8 @@ struct Setup {
   std::function<CsrRows(Random&)> rows;
   std::int64_t panels;  // different ones, so that what does not fit a cache is not there by chance
   int rounds;           // over all panels in one timing
+  std::function<CsrRows(Random&)> next{};  // layer of a network: rows and inputs then stand in the
+                                           // order in which layers read them, as networks' do
 };
 
 // A layer of the challenge's topology: 16 rows share 32 inputs.
@@ -74,7 +76,9 @@ std::function<CsrRows(Random&)> unstructured(std::int64_t size, double density) 
 
 std::vector<Setup> setups() {
   return {
-      {"shared", [](Random& r) { return challenge_rows(r, 1024, 1); }, 1, 50},
+      {"shared", [](Random& r) { return challenge_rows(r, 1024, 1); }, 1, 50,
+       [](Random& r) { return challenge_rows(r, 1024, 2); }},
+      {"strewn", [](Random& r) { return challenge_rows(r, 1024, 1); }, 1, 50},
       {"dense", unstructured(4096, 1.1), 2, 1},
       {"unstructured50", unstructured(4096, 0.5), 2, 1},
       {"unstructured70", unstructured(4096, 0.3), 2, 1},
@@ -93,8 +97,13 @@ double thread_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
+// Where a layer's inputs and rows stand.
+struct Places {
+  std::vector<std::uint32_t> inputs, rows;
+};
+
 // The first panel against the chain of std::fma: a fast wrong answer is worth nothing.
-bool right(const CsrRows& rows, const Floats& in, const Floats& out) {
+bool right(const CsrRows& rows, const Places& places, const Floats& in, const Floats& out) {
   CsrRows few;
   few.cols = rows.cols;
   for (std::int64_t row = 0; row < std::min<std::int64_t>(rows.rows(), 64); ++row) {
@@ -102,9 +111,11 @@ bool right(const CsrRows& rows, const Floats& in, const Floats& out) {
   }
   few.indices.assign(rows.indices.begin(), rows.indices.begin() + few.nnz());
   few.values.assign(rows.values.begin(), rows.values.begin() + few.nnz());
+  for (std::uint32_t& input : few.indices) input = places.inputs[input];
   const auto sums = reference::chain(few, in.span(), kPanelWidth);
   for (std::size_t i = 0; i < sums.size(); ++i) {
-    if (out.span()[i] != std::min(32.0F, std::max(0.0F, sums[i] + -0.0625F))) return false;
+    const float y = out.data()[places.rows[i / kPanelWidth] * kPanelWidth + i % kPanelWidth];
+    if (y != std::min(32.0F, std::max(0.0F, sums[i] + -0.0625F))) return false;
   }
   return true;
 }
@@ -126,6 +137,14 @@ void measure(const Setup& setup, const PackForm& form) {
     pack_times.push_back(thread_seconds() - start);
   }
   std::sort(pack_times.begin(), pack_times.end());
+  Places places = {testing::all_inputs(rows.cols), testing::all_inputs(rows.rows())};
+  if (setup.next) {
+    const CsrRows next = setup.next(random);
+    places = {packed.reading_order(),
+              pack_layer(next, testing::all_inputs(next.cols), {}, {}).reading_order()};
+    packed.renumber_inputs(places.inputs);
+    packed.renumber_rows(places.rows);
+  }
   const Floats in = testing::random_floats(random, setup.panels * rows.cols * kPanelWidth);
   Floats out(setup.panels * rows.rows() * kPanelWidth);
   std::vector<std::uint32_t> alive(kPanelWidth);
@@ -151,7 +170,7 @@ void measure(const Setup& setup, const PackForm& form) {
               setup.name.c_str(), times[kRepeats / 2], 100 * ratios[kRepeats / 2],
               100 * ratios[kRepeats * 9 / 10],
               static_cast<double>(rows.nnz()) / pack_times[kPacks / 2] * 1e-6,
-              right(rows, in, out) ? "right" : "WRONG", packed.block_names().c_str());
+              right(rows, places, in, out) ? "right" : "WRONG", packed.block_names().c_str());
   std::fflush(stdout);
 }
 
