@@ -66,32 +66,70 @@ size_t make_parts(const uint8_t* columns, int64_t count, int64_t to, MovedPart* 
   return used;
 }
 
+// One row of source and target. All is loaded before the first store: both may be the same row, and
+// a load right behind a store that it overlaps waits for it.
+HWY_INLINE void move_row(const float* source, float* target, const MovedPart* parts, size_t used,
+                         MoveVector* moved) {
+  const MoveTag d;
+#pragma GCC unroll 8
+  for (size_t p = 0; p < used; ++p) {
+    const MovedPart& part = parts[p];
+    moved[p] = hn::TableLookupLanes(hn::Load(d, source + part.from), part.lanes);
+    if (part.whole || part.shifted) continue;
+    moved[p] = hn::IfThenElse(part.moved, moved[p], hn::LoadU(d, target + part.to));
+  }
+#pragma GCC unroll 8
+  for (size_t p = 0; p < used; ++p) {
+    const MovedPart& part = parts[p];
+    if (part.shifted) {
+      moved[p] = hn::IfThenElse(part.moved, moved[p], hn::LoadU(d, target + part.to));
+    }
+    hn::StoreU(moved[p], d, target + part.to);
+  }
+}
+
+// Rows of kUsed parts, which then stay in registers.
+template <size_t kUsed>
+HWY_NOINLINE void move_rows(const float* source, float* target, int64_t rows,
+                            const MovedPart* parts) {
+  for (int64_t row = 0; row < rows; ++row, source += kPanelWidth, target += kPanelWidth) {
+    MoveVector moved[kUsed];
+    move_row(source, target, parts, kUsed, moved);
+  }
+}
+
 // Moves `count` columns of one source panel to consecutive columns of one target panel, row by row:
 // then the parts of a target row are written while its lines are at hand. Lanes are named once for
 // all rows; stores are whole vectors, since masked ones take ten times as long on some machines.
 //   columns  ascending; source and target point to the panels, `to` is the first target column
 void move_some(const float* source, float* target, int64_t rows, const uint8_t* columns,
                int64_t count, int64_t to) {
-  const MoveTag d;
   MovedPart parts[kPanelWidth];  // a vector has at least one lane
   const size_t used = make_parts(columns, count, to, parts);
-  for (int64_t row = 0; row < rows; ++row, source += kPanelWidth, target += kPanelWidth) {
-    // All is loaded before the first store: source and target may be the same row, and a load right
-    // behind a store that it overlaps waits for it.
-    MoveVector moved[kPanelWidth];
-    for (size_t p = 0; p < used; ++p) {
-      const MovedPart& part = parts[p];
-      moved[p] = hn::TableLookupLanes(hn::Load(d, source + part.from), part.lanes);
-      if (part.whole || part.shifted) continue;
-      moved[p] = hn::IfThenElse(part.moved, moved[p], hn::LoadU(d, target + part.to));
-    }
-    for (size_t p = 0; p < used; ++p) {
-      const MovedPart& part = parts[p];
-      if (part.shifted) {
-        moved[p] = hn::IfThenElse(part.moved, moved[p], hn::LoadU(d, target + part.to));
+  switch (used) {
+    case 0:
+      return;
+    case 1:
+      return move_rows<1>(source, target, rows, parts);
+    case 2:
+      return move_rows<2>(source, target, rows, parts);
+    case 3:
+      return move_rows<3>(source, target, rows, parts);
+    case 4:
+      return move_rows<4>(source, target, rows, parts);
+    case 5:
+      return move_rows<5>(source, target, rows, parts);
+    case 6:
+      return move_rows<6>(source, target, rows, parts);
+    case 7:
+      return move_rows<7>(source, target, rows, parts);
+    case 8:
+      return move_rows<8>(source, target, rows, parts);
+    default:
+      for (int64_t row = 0; row < rows; ++row, source += kPanelWidth, target += kPanelWidth) {
+        MoveVector moved[kPanelWidth];
+        move_row(source, target, parts, used, moved);
       }
-      hn::StoreU(moved[p], d, target + part.to);
-    }
   }
 }
 
