@@ -121,6 +121,31 @@ BOOST_AUTO_TEST_CASE(a_larger_layer_matches_to_the_bit) {
   }
 }
 
+// More rows with the same inputs than go through them together, more inputs than they take at once.
+BOOST_AUTO_TEST_CASE(many_rows_with_the_same_many_inputs_match_to_the_bit) {
+  constexpr std::int64_t kRows = 1093, kInputs = 2111;
+  Random random(6);
+  Case c;
+  c.rows =
+      testing::rows_where(random, kRows, kInputs, false, [](std::int64_t row, std::int64_t column) {
+        return row % 2 == 0 ? column % 7 == 0 : column % 5 == 0 && column < 700;
+      });
+  c.bias.assign(kRows, 0);
+  for (float& bias : c.bias) bias = random.symmetric();
+  c.in = testing::random_floats(random, kInputs * kPanelWidth);
+  for (const Activation activation : {Activation::kRelu, Activation::kSilu}) {
+    c.epilogue.activation = activation;
+    for (const std::int64_t target : testing::single_targets()) {
+      const OnTarget guard(target);
+      const Result whole = run(c);
+      check_case(c, whole, 0);
+      const Result split = run(c, 3);
+      BOOST_CHECK(same_bits(whole.out, split.out));
+      BOOST_CHECK(whole.alive == split.alive);
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(denormals_overflow_and_signed_zero) {
   constexpr float kTiny = std::numeric_limits<float>::denorm_min();
   constexpr float kHuge = std::numeric_limits<float>::max();
