@@ -16,6 +16,9 @@ struct BenchLayer {
   std::function<kernels::CsrRows()> make;
   std::int64_t panels;  // different ones, so that what does not fit a cache is not there by chance
   std::int64_t rounds;  // over all panels
+  // The layer that follows in a network: what lies before and after this one then stands as
+  // number_boundaries puts it. None: in the order of neurons.
+  std::function<kernels::CsrRows()> next{};
 };
 
 // `shared`, `dense`, `unstructured50` … `unstructured99`, `skewed90`, in the order of the table.
