@@ -28,12 +28,6 @@ Storage<std::uint32_t> positions(std::int64_t cols, std::span<const std::uint32_
                           " is not in the list of inputs");
 }
 
-bool any_zero(std::span<const float> values) {
-  std::uint32_t zeros = 0;
-  for (const float value : values) zeros += value == 0 ? 1 : 0;
-  return zeros != 0 || values.size() > kUnused;  // a count that may have wrapped: look at each
-}
-
 // True if the list names every input, so that local and global indices are the same.
 bool names_all(std::int64_t cols, std::span<const std::uint32_t> inputs) {
   return static_cast<std::int64_t>(inputs.size()) == cols &&
@@ -44,6 +38,17 @@ bool all_below(std::span<const std::uint32_t> indices, std::uint64_t limit) {
   std::uint32_t most = 0;
   for (const std::uint32_t index : indices) most = std::max(most, index);
   return indices.empty() || most < limit;
+}
+
+// Rows ascend: their last inputs are their largest.
+bool last_below(const CsrRows& rows, std::uint64_t limit) {
+  std::uint32_t most = 0;
+  for (std::size_t row = 1; row < rows.pointers.size(); ++row) {
+    if (rows.pointers[row] > rows.pointers[row - 1]) {
+      most = std::max(most, rows.indices[at(rows.pointers[row] - 1)]);
+    }
+  }
+  return rows.indices.empty() || most < limit;
 }
 
 // Renumbers every index; false if one of them has no number.
@@ -89,15 +94,21 @@ void copy_used(const CsrRows& rows, const Storage<std::uint32_t>& position, Loca
 
 }  // namespace
 
-LocalRows localize(const CsrRows& rows, std::span<const std::uint32_t> inputs) {
+bool any_zero(std::span<const float> values) {
+  std::uint32_t zeros = 0;
+  for (const float value : values) zeros += value == 0 ? 1 : 0;
+  return zeros != 0 || values.size() > kUnused;  // a count that may have wrapped: look at each
+}
+
+LocalRows localize(const CsrRows& rows, std::span<const std::uint32_t> inputs, StoredZeros stored) {
   LocalRows local;
   local.inputs = static_cast<std::int64_t>(inputs.size());
   local.iso = rows.iso;
   local.pointers = rows.pointers;
   local.indices = rows.indices;
   local.values = rows.values;
-  const bool zeros = any_zero(rows.values);
-  if (!zeros && names_all(rows.cols, inputs) && all_below(rows.indices, inputs.size())) {
+  const bool zeros = (rows.iso || stored == StoredZeros::kNone) && any_zero(rows.values);
+  if (!zeros && names_all(rows.cols, inputs) && last_below(rows, inputs.size())) {
     return local;
   }
   const auto position = positions(rows.cols, inputs);

@@ -1,7 +1,8 @@
-// Rows with local indices and without stored zeros: what the packing of every form starts from.
+// Rows with local indices: what the packing of every form starts from.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -39,9 +40,15 @@ struct LocalRows {
   }
 };
 
+// Whether stored zeros are left out; where they are few or none, packing finds them on its way at
+// less cost than a look at all values.
+enum class StoredZeros { kUnknown, kNone };
+
 //   owns     borrows `rows` as long as the result lives
 //   throws   std::out_of_range if a used input is missing from `inputs`
-LocalRows localize(const CsrRows& rows, std::span<const std::uint32_t> inputs);
+LocalRows localize(const CsrRows& rows, std::span<const std::uint32_t> inputs, StoredZeros zeros);
+
+bool any_zero(std::span<const float> values);
 
 // Rows in groups that have exactly the same inputs; members ascend, groups by first member.
 struct RowGroups {
@@ -57,8 +64,9 @@ struct RowGroups {
 //   cost     O(rows) where no two rows resemble each other, O(nnz + rows) at most
 RowGroups group_rows(const LocalRows& rows);
 
-// Packs the groups of more than one row as tiles of at most kTileRows rows.
-TiledRows pack_tiles(const LocalRows& rows, const RowGroups& groups);
+// Packs the groups of more than one row as tiles of at most kTileRows rows; nothing if a weight is
+// zero.
+std::optional<TiledRows> pack_tiles(const LocalRows& rows, const RowGroups& groups);
 
 // From so many floats of a vector on, rows go in pairs.
 inline constexpr int kWideVectorFloats = 16;
@@ -69,10 +77,11 @@ struct BlockChoice {
   std::int64_t group_rows;  // that go through all blocks before the next ones
 };
 
-// Packs `members` (ascending) into blocks of inputs.
+// Packs `members` (ascending) into blocks of inputs; nothing if a weight is zero.
 //   cost     O(nnz + members x blocks)
-BlockedRows pack_blocks(const LocalRows& rows, std::span<const std::uint32_t> members,
-                        const BlockChoice& choice);
+std::optional<BlockedRows> pack_blocks(const LocalRows& rows,
+                                       std::span<const std::uint32_t> members,
+                                       const BlockChoice& choice);
 
 // What the cost model expects to be fastest for `members` rows of `nnz` weights in all.
 BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_t nnz, bool rungs);

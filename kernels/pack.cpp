@@ -47,6 +47,26 @@ Division divide(const LocalRows& rows, const PackForm& form) {
   return division;
 }
 
+struct Forms {
+  TiledRows tiled;
+  BlockedRows blocked;
+};
+
+// Nothing if a weight is zero.
+std::optional<Forms> pack_sums(const LocalRows& rows, const PackForm& form) {
+  const Division division = divide(rows, form);
+  auto tiled = pack_tiles(rows, division.groups);
+  if (!tiled) return std::nullopt;
+  const bool rungs = form.order == RowOrder::kChosen ? vector_floats() < kWideVectorFloats
+                                                     : form.order == RowOrder::kRungs;
+  BlockChoice choice =
+      choose_blocks(rows.inputs, std::ssize(division.singles), division.single_nnz, rungs);
+  if (form.block_inputs > 0) choice.inputs = form.block_inputs;
+  auto blocked = pack_blocks(rows, division.singles, choice);
+  if (!blocked) return std::nullopt;
+  return Forms{std::move(*tiled), std::move(*blocked)};
+}
+
 }  // namespace
 
 std::vector<std::uint32_t> used_inputs(const CsrRows& rows) {
@@ -94,28 +114,29 @@ PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> input
     rest.round_weights = false;
     return pack_layer(rounded, inputs, bias, epilogue, rest);
   }
-  const LocalRows local = localize(rows, inputs);
   PackedLayer packed;
-  packed.rows_ = local.rows();
-  packed.nnz_ = local.nnz();
-  packed.inputs_ = local.inputs;
-  packed.iso_ = local.iso;
+  const auto take = [&](StoredZeros zeros) {
+    const LocalRows local = localize(rows, inputs, zeros);
+    packed.rows_ = local.rows();
+    packed.nnz_ = local.nnz();
+    packed.inputs_ = local.inputs;
+    packed.iso_ = local.iso;
+    if (form.maximum) {
+      packed.maxima_.pointers.assign(local.pointers.begin(), local.pointers.end());
+      packed.maxima_.indices.assign(local.indices.begin(), local.indices.end());
+      return true;
+    }
+    auto forms = pack_sums(local, form);
+    if (!forms) return false;
+    packed.tiled_ = std::move(forms->tiled);
+    packed.blocked_ = std::move(forms->blocked);
+    return true;
+  };
+  // Stored zeros are rare, and found while weights are copied.
+  if (form.maximum || !take(StoredZeros::kUnknown)) take(StoredZeros::kNone);
   packed.epilogue_ = epilogue;
   packed.rounds_outputs_ = form.round_outputs;
   packed.bias_.assign(bias.begin(), bias.end());
-  if (form.maximum) {
-    packed.maxima_.pointers.assign(local.pointers.begin(), local.pointers.end());
-    packed.maxima_.indices.assign(local.indices.begin(), local.indices.end());
-    return packed;
-  }
-  const Division division = divide(local, form);
-  packed.tiled_ = pack_tiles(local, division.groups);
-  const bool rungs = form.order == RowOrder::kChosen ? vector_floats() < kWideVectorFloats
-                                                     : form.order == RowOrder::kRungs;
-  BlockChoice choice =
-      choose_blocks(local.inputs, std::ssize(division.singles), division.single_nnz, rungs);
-  if (form.block_inputs > 0) choice.inputs = form.block_inputs;
-  packed.blocked_ = pack_blocks(local, division.singles, choice);
   return packed;
 }
 

@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <array>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <utility>
 
@@ -12,50 +12,48 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "pairs of indices are loaded as one");
 
+constexpr std::int64_t kIndexRange = 65536;
+
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
-// The weights of one row that fall into the block at hand.
-struct Slice {
-  std::uint32_t row;
-  std::uint32_t count;
-  std::int64_t begin;
-};
-
-// Builds the parts stripe by stripe, remembering how far each row has come.
+// Builds the parts stripe by stripe. A stripe's weights in some blocks are first copied side by
+// side, so that memory is read in order; then each block's are picked from there.
 class Builder {
  public:
   Builder(const LocalRows& rows, std::span<const std::uint32_t> members, const BlockChoice& choice)
       : rows_(rows),
+        from_{rows.indices.data(), rows.iso ? nullptr : rows.values.data(), rows.nnz()},
         members_(members),
         choice_(choice),
         width_(choice.inputs),
         stripe_(choice.rungs ? kRungStripeRows : kStripeRows),
-        blocks_((rows.inputs + width_ - 1) / width_) {
-    next_.reserve(members.size());
+        // Rows without any inputs need a part as well: something must write their zeros.
+        blocks_(std::max<std::int64_t>((rows.inputs + width_ - 1) / width_, 1)) {
     std::int64_t nnz = 0;
-    for (const std::uint32_t row : members) {
-      next_.push_back(rows.begin(row));
-      nnz += rows.count(row);
-    }
-    const auto slices =
-        static_cast<std::int64_t>(members.size()) * std::max<std::int64_t>(blocks_, 1);
-    lines_ = std::min<std::int64_t>(nnz / slices / kLineWeights + 2, kMostLines);
-    last_ = std::max<std::int64_t>(rows.nnz() - 1, 0);
+    for (const std::uint32_t row : members) nnz += rows.count(row);
+    const std::int64_t slices = std::ssize(members) * blocks_;
+    expect(static_cast<double>(nnz) / static_cast<double>(slices));
+    make_room();
     blocked_.block_inputs = width_;
     blocked_.stripe_rows = stripe_;
     blocked_.indices.resize(at(nnz));
     if (!rows.iso) blocked_.values.resize(at(nnz));
     if (rows.iso && rows.nnz() > 0) blocked_.values.assign(2, rows.values[0]);
+    const std::int64_t visits = std::min(slices, nnz + 2 * std::ssize(members));
+    (choice.rungs ? blocked_.rung_rows.reserve(at(visits + kRungAhead))
+                  : blocked_.pairs.reserve(at(visits / 2 + 1)));
   }
 
-  BlockedRows build() {
-    // Rows without any inputs need a part as well: something must write their zeros.
-    blocks_ = std::max<std::int64_t>(blocks_, 1);
+  // Nothing if a weight is zero.
+  std::optional<BlockedRows> build() {
     // A stripe goes through all blocks before the next one, while its rows are in the caches.
-    for (std::size_t begin = 0; begin < members_.size();) {
-      std::size_t end = begin;
-      for (std::int64_t block = 0; block < blocks_; ++block) end = add_part(block, begin);
-      begin = end;
+    for (std::size_t begin = 0; begin < members_.size(); begin += cursors_.size()) {
+      start_stripe(begin);
+      for (std::int64_t block = 0; block < blocks_; block += at_once_) {
+        const std::int64_t end = std::min(block + at_once_, blocks_);
+        if (!gather(block, end)) return std::nullopt;
+        for (std::int64_t b = block; b < end; ++b) add_part(b, block);
+      }
     }
     const std::int64_t group = choice_.group_rows;
     std::stable_sort(blocked_.parts.begin(), blocked_.parts.end(),
@@ -70,141 +68,187 @@ class Builder {
   }
 
  private:
-  // The part of the stripe that starts at member m; returns the first member of the next stripe.
-  std::size_t add_part(std::int64_t block, std::size_t m) {
+  // How many weights most runs have, and how many blocks are gathered at once.
+  void expect(double usual) {
+    const double density = std::min(usual / static_cast<double>(width_), 1.0);
+    cuts_.width = static_cast<std::uint32_t>(width_);
+    cuts_.usual = std::llround(usual);
+    cuts_.spread = static_cast<std::int64_t>(4 * std::sqrt(usual * (1 - density)));
+    const double near = kNearWeights / std::max(usual * static_cast<double>(stripe_), 1.0);
+    at_once_ = std::clamp<std::int64_t>(static_cast<std::int64_t>(near), 1,
+                                        std::min(blocks_, kIndexRange / width_));
+  }
+
+  // The stripe that starts at member m.
+  void start_stripe(std::size_t m) {
+    row_begin_ = members_[m] / stripe_ * stripe_;
+    row_end_ = std::min(row_begin_ + stripe_, rows_.rows());
+    stripe_rows_ = members_.data() + m;
+    cursors_.clear();
+    for (; m < members_.size() && members_[m] < row_end_; ++m) {
+      const std::int64_t begin = rows_.begin(members_[m]);
+      cursors_.push_back({begin, begin + rows_.count(members_[m])});
+    }
+    begins_.resize(cursors_.size() + 1);
+    sorted_.resize(cursors_.size());
+  }
+
+  // Copies the stripe's weights in these blocks side by side and counts them; false if one is zero.
+  bool gather(std::int64_t block, std::int64_t end) {
+    const RunRange range = {
+        static_cast<std::uint32_t>(block * width_),
+        static_cast<std::uint32_t>(std::min<std::int64_t>(end * width_, kNoRow)), end == blocks_};
+    cuts_.blocks = end - block;
+    counts_.resize(at(cuts_.blocks) * cursors_.size());
+    begins_[0] = 0;
+    for (std::size_t m = 0; m < cursors_.size(); m += at(kCutRows)) {
+      const std::size_t rows = std::min(at(kCutRows), cursors_.size() - m);
+      const std::span<RunCursor> some(cursors_.data() + m, rows);
+      if (!gather_runs(from_, some, range, near(), &begins_[m])) return false;
+      cut_runs(near_indices_.data(), {&begins_[m], rows + 1}, cuts_, &counts_[m],
+               std::ssize(cursors_));
+    }
+    next_.assign(begins_.begin(), begins_.end() - 1);
+    return true;
+  }
+
+  // For any stripe's weights in the blocks gathered at once.
+  void make_room() {
+    std::int64_t most = 0, all = 0;
+    for (std::size_t m = 0; m < members_.size(); ++m) {
+      if (m > 0 && members_[m] / stripe_ != members_[m - 1] / stripe_) all = 0;
+      all += std::min(rows_.count(members_[m]), at_once_ * width_);
+      most = std::max(most, all);
+    }
+    near_indices_.resize(at(most + kRunSlack));
+    if (!rows_.iso) near_values_.resize(at(most + kRunSlack));
+  }
+
+  Runs near() { return {near_indices_.data(), rows_.iso ? nullptr : near_values_.data()}; }
+
+  void add_part(std::int64_t block, std::int64_t first_block) {
     BlockPart part{};
     part.first_input = block * width_;
     part.first_weight = written_;
     part.pair_begin = parts_made();
     part.first_place = std::ssize(blocked_.rung_rows);
-    part.row_begin = members_[m] / stripe_ * stripe_;
-    part.row_end = std::min(part.row_begin + stripe_, rows_.rows());
+    part.row_begin = row_begin_;
+    part.row_end = row_end_;
     part.opens = block == 0;
     part.closes = block == blocks_ - 1;
-    slices_.clear();
-    for (; m < members_.size() && members_[m] < part.row_end; ++m) cut(part, m);
-    sort_by_count();
-    choice_.rungs ? add_rungs(part.first_input) : add_pairs(part.first_input);
+    const std::size_t rows = cursors_.size();
+    const std::span counts(counts_.data() + at(block - first_block) * rows, rows);
+    first_near_ = static_cast<std::uint16_t>((block - first_block) * width_);
+    const std::size_t skipped = sort_by_count(counts, part.opens || part.closes);
+    const std::span order = std::span(sorted_).subspan(skipped);
+    choice_.rungs ? add_rungs(order, counts) : add_pairs(order, counts);
     part.pair_end = parts_made();
     if (part.pair_end > part.pair_begin) blocked_.parts.push_back(part);
-    return m;
   }
 
   std::int64_t parts_made() const {
     return choice_.rungs ? std::ssize(blocked_.rungs) : std::ssize(blocked_.pairs);
   }
 
-  void add_pairs(std::int64_t first_input) {
-    std::size_t i = 0;
-    if (slices_.size() % 2 != 0) add_single(slices_[i++], first_input);
-    for (; i < slices_.size(); i += 2) add_pair(slices_[i], slices_[i + 1], first_input);
+  // Stable, by counting: a comparing sort took a third of the packing time. Returns how many rows
+  // in front are not wanted: those without weights, unless all are.
+  std::size_t sort_by_count(std::span<const std::uint32_t> counts, bool all) {
+    const std::uint32_t most = *std::max_element(counts.begin(), counts.end());
+    ends_.assign(std::size_t{most} + 2, 0);
+    for (const std::uint32_t count : counts) ++ends_[count + std::size_t{1}];
+    for (std::size_t c = 1; c < ends_.size(); ++c) ends_[c] += ends_[c - 1];
+    const std::size_t empty = ends_[1];
+    for (std::uint32_t m = 0; m < counts.size(); ++m) sorted_[ends_[counts[m]]++] = m;
+    return all ? 0 : empty;
   }
 
-  void add_rungs(std::int64_t first_input) {
-    for (const Slice& slice : slices_) {
-      const bool same = &slice != slices_.data() && slice.count == blocked_.rungs.back().count;
-      if (!same) blocked_.rungs.push_back({slice.count, 0});
-      ++blocked_.rungs.back().rows;
-      blocked_.rung_rows.push_back(slice.row);
-      put_row(slice.begin, slice.count, first_input);
+  RunTarget target() {
+    return {{blocked_.indices.data() + written_,
+             rows_.iso ? nullptr : blocked_.values.data() + written_},
+            std::ssize(blocked_.indices) - written_,
+            first_near_};
+  }
+
+  void add_rungs(std::span<const std::uint32_t> order, std::span<const std::uint32_t> counts) {
+    const std::size_t first = blocked_.rungs.size(), place = blocked_.rung_rows.size();
+    std::int64_t weights = 0;
+    for (std::size_t r = 0; r < order.size();) {
+      // ends_[c]: where the rows of c weights end in sorted_.
+      const std::uint32_t count = counts[order[r]];
+      const std::size_t end = order.size() - (sorted_.size() - ends_[count]);
+      blocked_.rungs.push_back({count, static_cast<std::uint32_t>(end - r)});
+      weights += std::int64_t{count} * static_cast<std::int64_t>(end - r);
+      r = end;
+    }
+    blocked_.rung_rows.resize(place + order.size());
+    for (std::size_t r = 0; r < order.size(); ++r) {
+      blocked_.rung_rows[place + r] = stripe_rows_[order[r]];
+    }
+    copy_runs(near(), next_.data(), order.data(), std::span(blocked_.rungs).subspan(first),
+              target());
+    written_ += weights;
+  }
+
+  void add_pairs(std::span<const std::uint32_t> order, std::span<const std::uint32_t> counts) {
+    std::size_t i = order.size() % 2;
+    if (i != 0) {
+      const std::uint32_t count = counts[order[0]];
+      blocked_.pairs.push_back({{kNoRow, stripe_rows_[order[0]]}, 0, count});
+      add_run(order[0], count);
+    }
+    for (; i < order.size(); i += 2) {
+      const std::uint32_t a = order[i], b = order[i + 1];
+      const std::uint32_t common = counts[a], tail = counts[b] - common;
+      blocked_.pairs.push_back({{stripe_rows_[a], stripe_rows_[b]}, common, tail});
+      interleave_runs(near_from(a), near_from(b), common, target());
+      next_[a] += common;
+      next_[b] += common;
+      written_ += std::int64_t{2} * common;
+      if (tail > 0) add_run(b, tail);
     }
   }
 
-  void cut(const BlockPart& part, std::size_t m) {
-    const std::uint32_t row = members_[m];
-    const std::int64_t begin = next_[m];
-    const std::int64_t row_end = rows_.begin(row) + rows_.count(row);
-    if (m + kAhead < members_.size()) fetch(next_[m + kAhead]);
-    const std::int64_t limit = std::min<std::int64_t>(part.first_input + width_, kNoRow);
-    const std::int64_t end = begin + count_below(rows_.indices.data() + begin, row_end - begin,
-                                                 static_cast<std::uint32_t>(limit));
-    next_[m] = end;
-    if (end == begin && !part.opens && !part.closes) return;
-    slices_.push_back({row, static_cast<std::uint32_t>(end - begin), begin});
+  Runs near_from(std::uint32_t m) {
+    return {near_indices_.data() + next_[m], rows_.iso ? nullptr : near_values_.data() + next_[m]};
   }
 
-  // The slices of a block lie a row apart, where no hardware looks ahead.
-  void fetch(std::int64_t from) const {
-#if defined(__GNUC__)
-    for (std::int64_t line = 0; line < lines_; ++line) {
-      const std::int64_t k = std::min(from + line * kLineWeights, last_);
-      __builtin_prefetch(rows_.indices.data() + k);
-      if (!rows_.iso) __builtin_prefetch(rows_.values.data() + k);
-    }
-#else
-    static_cast<void>(from);
-#endif
-  }
-
-  // Stable, by counting: a comparing sort took a third of the packing time.
-  void sort_by_count() {
-    std::uint32_t most = 0;
-    for (const Slice& slice : slices_) most = std::max(most, slice.count);
-    places_.assign(std::size_t{most} + 2, 0);
-    for (const Slice& slice : slices_) ++places_[slice.count + std::size_t{1}];
-    for (std::size_t c = 1; c < places_.size(); ++c) places_[c] += places_[c - 1];
-    sorted_.resize(slices_.size());
-    for (const Slice& slice : slices_) sorted_[places_[slice.count]++] = slice;
-    slices_.swap(sorted_);
-  }
-
-  void add_single(const Slice& slice, std::int64_t first_input) {
-    blocked_.pairs.push_back({{kNoRow, slice.row}, 0, slice.count});
-    put_row(slice.begin, slice.count, first_input);
-  }
-
-  void add_pair(const Slice& a, const Slice& b, std::int64_t first_input) {
-    blocked_.pairs.push_back({{a.row, b.row}, a.count, b.count - a.count});
-    put_both(a.begin, b.begin, a.count, first_input);
-    put_row(b.begin + a.count, b.count - a.count, first_input);
-  }
-
-  void put_row(std::int64_t from, std::uint32_t count, std::int64_t first_input) {
-    const std::uint32_t* index = rows_.indices.data() + from;
-    std::uint16_t* to = blocked_.indices.data() + written_;
-    const auto first = static_cast<std::uint32_t>(first_input);
-    for (std::uint32_t k = 0; k < count; ++k) to[k] = static_cast<std::uint16_t>(index[k] - first);
-    if (!rows_.iso)
-      std::copy_n(rows_.values.data() + from, count, blocked_.values.data() + written_);
+  void add_run(std::uint32_t m, std::uint32_t count) {
+    const Rung one = {count, 1};
+    copy_runs(near(), next_.data(), &m, {&one, 1}, target());
     written_ += count;
   }
 
-  // `count` weights of two rows, alternating.
-  void put_both(std::int64_t a, std::int64_t b, std::uint32_t count, std::int64_t first_input) {
-    const RunPair run = {{rows_.indices.data() + a, rows_.indices.data() + b},
-                         {rows_.iso ? nullptr : rows_.values.data() + a,
-                          rows_.iso ? nullptr : rows_.values.data() + b},
-                         count,
-                         static_cast<std::uint32_t>(first_input)};
-    interleave(run, blocked_.indices.data() + written_,
-               rows_.iso ? nullptr : blocked_.values.data() + written_);
-    written_ += std::int64_t{2} * count;
-  }
-
-  static constexpr std::size_t kAhead = 12;         // rows; 6 to 24 made no difference
-  static constexpr std::int64_t kLineWeights = 16;  // in a line of the cache
-  static constexpr std::int64_t kMostLines = 12;
+  static constexpr std::int64_t kNearWeights = std::int64_t{1} << 18;  // 1.5 MiB
   const LocalRows& rows_;
+  RunSource from_;
   std::span<const std::uint32_t> members_;
   BlockChoice choice_;
   std::int64_t width_;
   std::int64_t stripe_;
   std::int64_t blocks_;
-  std::int64_t lines_;              // of one slice, as a rule
-  std::int64_t last_;               // weight of all rows
-  std::vector<std::int64_t> next_;  // by member: its first weight not yet packed
-  std::vector<Slice> slices_, sorted_;
-  std::vector<std::uint32_t> places_;
+  std::int64_t at_once_ = 1;  // blocks
+  RunCuts cuts_{};
+  // Of the stripe at hand, by place among its rows:
+  std::int64_t row_begin_ = 0, row_end_ = 0;
+  const std::uint32_t* stripe_rows_ = nullptr;
+  std::vector<RunCursor> cursors_;
+  // Of the blocks at hand: the weights, where each row's begin and go on, how many lie in a block.
+  Storage<std::uint16_t> near_indices_;
+  Storage<float> near_values_;
+  std::vector<std::uint32_t> begins_, next_;
+  Storage<std::uint32_t> counts_;
+  std::uint16_t first_near_ = 0;              // input of the block among them
+  std::vector<std::uint32_t> sorted_, ends_;  // rows of the block by count, and where counts end
   std::int64_t written_ = 0;
   BlockedRows blocked_;
 };
 
 }  // namespace
 
-BlockedRows pack_blocks(const LocalRows& rows, std::span<const std::uint32_t> members,
-                        const BlockChoice& choice) {
-  if (members.empty()) return {};
-  constexpr std::int64_t kIndexRange = 65536;
+std::optional<BlockedRows> pack_blocks(const LocalRows& rows,
+                                       std::span<const std::uint32_t> members,
+                                       const BlockChoice& choice) {
+  if (members.empty()) return BlockedRows();
   BlockChoice within = choice;
   within.inputs = std::min(choice.inputs, kIndexRange);
   return Builder(rows, members, within).build();

@@ -54,9 +54,10 @@ class Filler {
   Filler(const LocalRows& rows, TiledRows& tiled) : rows_(rows), tiled_(tiled) {}
 
   // The tiles of a group share one list of indices and follow one another, so its activations
-  // are still in the first-level cache for the second tile.
-  void add(std::span<const std::uint32_t> group) {
+  // are still in the first-level cache for the second tile. False if a weight is zero.
+  bool add(std::span<const std::uint32_t> group) {
     const auto indices = rows_.row_indices(group.front());
+    const std::int64_t first_value = value_;
     for (std::size_t begin = 0; begin < group.size(); begin += kTileRows) {
       Tile tile;
       tile.first_index = index_;
@@ -76,6 +77,8 @@ class Filler {
                      [](std::uint32_t index) { return static_cast<std::uint16_t>(index); });
     }
     index_ += static_cast<std::int64_t>(indices.size());
+    return rows_.iso ||
+           !any_zero(std::span(tiled_.values).subspan(at(first_value), at(value_ - first_value)));
   }
 
  private:
@@ -87,7 +90,7 @@ class Filler {
 
 }  // namespace
 
-TiledRows pack_tiles(const LocalRows& rows, const RowGroups& groups) {
+std::optional<TiledRows> pack_tiles(const LocalRows& rows, const RowGroups& groups) {
   TiledRows tiled;
   const Sizes sizes = measure(rows, groups);
   tiled.tiles.reserve(at(sizes.tiles));
@@ -98,7 +101,7 @@ TiledRows pack_tiles(const LocalRows& rows, const RowGroups& groups) {
   if (!rows.iso) tiled.values.resize(at(sizes.weights));
   Filler filler(rows, tiled);
   for (std::size_t g = 0; g < groups.size(); ++g) {
-    if (groups.group(g).size() > 1) filler.add(groups.group(g));
+    if (groups.group(g).size() > 1 && !filler.add(groups.group(g))) return std::nullopt;
   }
   return tiled;
 }
