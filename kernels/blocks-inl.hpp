@@ -272,22 +272,14 @@ HWY_NOINLINE void run_whole_part(const SpmmArgs& a, const BlockPart& part, Slice
   }
 }
 
-HWY_INLINE void run_blocks(const SpmmArgs& a) {
-  SliceAhead ahead{nullptr, nullptr, 0};
-  int64_t block = -1;
-  for (int64_t p = 0; p < a.part_count; ++p) {
-    const BlockPart& part = a.parts[p];
-    if (part.first_input != block) ahead = slice_ahead(a, p);
-    block = part.first_input;
-    if (part.row_begin >= a.row_end || part.row_end <= a.row_begin) continue;
-    const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
-    if (!whole || part.closes) {
-      run_part_with_care(a, part);
-    } else if (part.opens) {
-      a.iso ? run_whole_part<true, 0>(a, part, ahead) : run_whole_part<true, 1>(a, part, ahead);
-    } else {
-      a.iso ? run_whole_part<false, 0>(a, part, ahead) : run_whole_part<false, 1>(a, part, ahead);
-    }
+HWY_INLINE void run_pair_part(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
+  const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
+  if (!whole || part.closes) {
+    run_part_with_care(a, part);
+  } else if (part.opens) {
+    a.iso ? run_whole_part<true, 0>(a, part, ahead) : run_whole_part<true, 1>(a, part, ahead);
+  } else {
+    a.iso ? run_whole_part<false, 0>(a, part, ahead) : run_whole_part<false, 1>(a, part, ahead);
   }
 }
 

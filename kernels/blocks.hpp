@@ -57,14 +57,20 @@ inline constexpr std::int64_t kRungStripeRows = 512;
 // second-level cache although the weights of a dense block stream through it.
 inline constexpr std::int64_t kGroupRows = 2048;
 
-// The rows of one stripe inside one block of inputs.
+// Weights of dense parts, and values that meet their gaps, are this large or zero: products then
+// stay so far above the smallest float that adding zero for a gap changes no bit.
+inline constexpr float kLeastDenseWeight = 0x1p-50F;
+
+// The rows of one stripe inside one block of inputs, or those of them that have nearly all its
+// inputs (`dense`).
 struct BlockPart {
   std::int64_t first_input;           // local input that index 0 stands for
   std::int64_t first_weight;          // into indices and values
-  std::int64_t pair_begin, pair_end;  // or those of its rungs
+  std::int64_t pair_begin, pair_end;  // or those of its rungs, or of its dense tiles
   std::int64_t row_begin, row_end;    // all its rows lie in here
   std::int64_t first_place;           // into rung_rows
   bool opens, closes;                 // the first, the last part of these rows: holds all of them
+  bool dense;                         // neither opens nor closes
 };
 
 // Rows with inputs of their own, cut into blocks of inputs whose panel slices stay in the
@@ -76,6 +82,9 @@ struct BlockedRows {
   std::vector<std::uint32_t> rung_rows;
   Storage<std::uint16_t> indices;  // of a pair alternating; little-endian loads take both
   Storage<float> values;           // where all are equal, two copies of the one
+  std::vector<Tile> dense_tiles;   // count: a block's inputs; no indices
+  Storage<float> dense_values;     // of these tiles, 0 in the gaps
+  std::int64_t dense_weights = 0;  // without the gaps
   std::int64_t block_inputs = 0;
   std::int64_t stripe_rows = kStripeRows;
 };

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/bfloat16.hpp"
+#include "kernels/dense_parts.hpp"
 #include "kernels/local_rows.hpp"
 #include "kernels/spmm.hpp"
 #include "kernels/target.hpp"
@@ -62,8 +63,11 @@ std::optional<Forms> pack_sums(const LocalRows& rows, const PackForm& form) {
   BlockChoice choice =
       choose_blocks(rows.inputs, std::ssize(division.singles), division.single_nnz, rungs);
   if (form.block_inputs > 0) choice.inputs = form.block_inputs;
-  auto blocked = pack_blocks(rows, division.singles, choice);
+  DenseParts dense = pack_dense_parts(rows, division.singles, choice);
+  const LocalRows& others = dense.parts.empty() ? rows : dense.rest;
+  auto blocked = pack_blocks(others, division.singles, choice);
   if (!blocked) return std::nullopt;
+  if (!dense.parts.empty()) add_dense_parts(*blocked, std::move(dense), choice.group_rows);
   return Forms{std::move(*tiled), std::move(*blocked)};
 }
 
@@ -87,20 +91,25 @@ std::vector<std::uint32_t> used_inputs(const CsrRows& rows) {
 std::int64_t PackedLayer::bytes() const noexcept {
   return bytes_of(blocked_.parts) + bytes_of(blocked_.pairs) + bytes_of(blocked_.rungs) +
          bytes_of(blocked_.rung_rows) + bytes_of(blocked_.indices) + bytes_of(blocked_.values) +
-         bytes_of(tiled_.tiles) + bytes_of(tiled_.narrow) + bytes_of(tiled_.wide) +
-         bytes_of(tiled_.values) + bytes_of(maxima_.pointers) + bytes_of(maxima_.indices) +
-         bytes_of(bias_);
+         bytes_of(blocked_.dense_tiles) + bytes_of(blocked_.dense_values) + bytes_of(tiled_.tiles) +
+         bytes_of(tiled_.narrow) + bytes_of(tiled_.wide) + bytes_of(tiled_.values) +
+         bytes_of(maxima_.pointers) + bytes_of(maxima_.indices) + bytes_of(bias_);
 }
 
 std::string PackedLayer::block_names() const {
   if (nnz_ == 0) return "empty";
   if (!maxima_.pointers.empty()) return "maximum";
   const auto blocked = static_cast<std::int64_t>(blocked_.indices.size());
-  const auto share = [this](std::int64_t weights) { return (weights * 100 + nnz_ / 2) / nnz_; };
+  const std::int64_t shared = nnz_ - blocked - blocked_.dense_weights;
   std::ostringstream names;
-  if (blocked < nnz_) names << "shared " << share(nnz_ - blocked) << '%';
-  if (blocked > 0 && blocked < nnz_) names << ", ";
-  if (blocked > 0) names << "blocked by " << blocked_.block_inputs << ' ' << share(blocked) << '%';
+  const auto add = [&](const std::string& name, std::int64_t weights) {
+    if (weights == 0) return;
+    names << (names.tellp() > 0 ? ", " : "") << name << ' ' << (weights * 100 + nnz_ / 2) / nnz_
+          << '%';
+  };
+  add("shared", shared);
+  add("dense", blocked_.dense_weights);
+  add("blocked by " + std::to_string(blocked_.block_inputs), blocked);
   return names.str();
 }
 

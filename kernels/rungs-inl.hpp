@@ -138,19 +138,6 @@ HWY_INLINE void run_rung_part(const SpmmArgs& a, const BlockPart& part, SliceAhe
   }
 }
 
-// Blocks whose rows are packed by rungs.
-HWY_INLINE void run_rung_blocks(const SpmmArgs& a) {
-  SliceAhead ahead{nullptr, nullptr, 0};
-  int64_t block = -1;
-  for (int64_t p = 0; p < a.part_count; ++p) {
-    const BlockPart& part = a.parts[p];
-    if (part.first_input != block) ahead = slice_ahead(a, p);
-    block = part.first_input;
-    if (part.row_begin >= a.row_end || part.row_end <= a.row_begin) continue;
-    a.iso ? run_rung_part<true>(a, part, ahead) : run_rung_part<false>(a, part, ahead);
-  }
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace espalier::kernels
 HWY_AFTER_NAMESPACE();

@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/blocks-inl.hpp"
+#include "kernels/dense_parts-inl.hpp"
 #include "kernels/epilogue-inl.hpp"
 #include "kernels/rungs-inl.hpp"
 #include "kernels/tiles-inl.hpp"
@@ -40,17 +41,32 @@ void take_maxima(const SpmmArgs& a) {
   }
 }
 
+// Rows with inputs of their own, block after block.
+void run_parts(const SpmmArgs& a) {
+  SliceAhead ahead{nullptr, nullptr, 0};
+  int64_t block = -1;
+  for (int64_t p = 0; p < a.part_count; ++p) {
+    const BlockPart& part = a.parts[p];
+    if (part.first_input != block) ahead = slice_ahead(a, p);
+    block = part.first_input;
+    if (part.row_begin >= a.row_end || part.row_end <= a.row_begin) continue;
+    if (part.dense) {
+      run_dense_part(a, part);
+    } else if (a.pairs != nullptr) {
+      run_pair_part(a, part, ahead);
+    } else {
+      a.iso ? run_rung_part<true>(a, part, ahead) : run_rung_part<false>(a, part, ahead);
+    }
+  }
+}
+
 void spmm_rows(const SpmmArgs& a) {
   if (a.maxima_pointers != nullptr) {
     take_maxima(a);
     return;
   }
   run_tiles(a);
-  if (a.pairs != nullptr) {
-    run_blocks(a);
-  } else {
-    run_rung_blocks(a);
-  }
+  run_parts(a);
 }
 
 void finish_panel(float* panel, int64_t rows, const EpilogueArgs& e) {
@@ -116,6 +132,8 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.rung_rows = blocked.rung_rows.data();
   args.block_indices = begin_of_pairs<std::uint16_t>(blocked.indices);
   args.block_values = begin_of_pairs<float>(blocked.values);
+  args.dense_tiles = blocked.dense_tiles.data();
+  args.dense_values = blocked.dense_values.data();
   const MaximumRows& maxima = layer.maxima();
   args.maxima_pointers = maxima.pointers.empty() ? nullptr : maxima.pointers.data();
   args.maxima_indices = maxima.indices.data();

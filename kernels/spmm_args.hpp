@@ -21,6 +21,8 @@ struct SpmmArgs {
   const std::uint32_t* rung_rows = nullptr;
   const std::uint16_t* block_indices = nullptr;
   const float* block_values = nullptr;
+  const Tile* dense_tiles = nullptr;
+  const float* dense_values = nullptr;
   const std::int64_t* maxima_pointers = nullptr;  // null: rows are sums
   const std::uint32_t* maxima_indices = nullptr;
   bool iso = false;  // values of tiles and blocks are copies of one

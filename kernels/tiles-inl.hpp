@@ -21,6 +21,10 @@ namespace HWY_NAMESPACE {
 constexpr int64_t kTileInputs = 96;
 constexpr int64_t kMostTileInputs = kTileInputs * 3 / 2;
 
+HWY_INLINE int64_t inputs_at_once(int64_t left) {
+  return left < kMostTileInputs ? left : kTileInputs;
+}
+
 // Tiles that go through all inputs before the next ones: their sums, 128 KiB, stay in the
 // second-level cache.
 constexpr int64_t kSetTiles = 64;
@@ -38,7 +42,7 @@ struct TileView {
 
 // The sums of these inputs and those before.
 template <int kHeight, int kVectors>
-HWY_INLINE void store_sums(const uint32_t* rows, const Vector (*sums)[kVectors], float* out) {
+HWY_INLINE void store_tile(const uint32_t* rows, const Vector (*sums)[kVectors], float* out) {
   const Tag d;
 #pragma GCC unroll 16
   for (int r = 0; r < kHeight; ++r) {
@@ -126,7 +130,7 @@ HWY_INLINE void tile_columns(const SpmmArgs& a, const TileView& tile, int64_t ro
   if (kPlain || (tile.closes && a.epilogue.curve == 0)) {
     close_rows<kHeight, kVectors, kPlain>(a, rows, sums, column);
   } else {
-    store_sums<kHeight, kVectors>(rows, sums, a.out + column);
+    store_tile<kHeight, kVectors>(rows, sums, a.out + column);
   }
 }
 
@@ -186,6 +190,13 @@ struct TilesAhead {
   // look ahead.
   const float* values = nullptr;
   const float* values_end = nullptr;
+
+  // Those of `count` inputs from `from` on, `step` values each.
+  HWY_INLINE void fetch_values(const float* all, const Tile& next, int64_t from, int64_t count,
+                               int64_t step) {
+    values = all + next.first_value + from * step;
+    values_end = values + count * step;
+  }
 
   HWY_INLINE void fetch(const SpmmArgs& a) {
     for (int64_t n = HWY_MIN(at_once, left); n > 0; --n, --left) {
@@ -284,8 +295,7 @@ HWY_INLINE void run_set(const SpmmArgs& a, int64_t begin, int64_t end, TilesAhea
   const float* inputs[kMostTileInputs];
   int64_t from = 0;
   do {  // once also where there are no inputs
-    const int64_t left = count - from;
-    const int64_t some = left < kMostTileInputs ? left : kTileInputs;
+    const int64_t some = inputs_at_once(count - from);
     for (int64_t k = 0; k < some; ++k) inputs[k] = input_at(a, first_index + from + k);
     for (int64_t t = begin; t < end; ++t) {
       const Tile& tile = a.tiles[t];
@@ -299,8 +309,7 @@ HWY_INLINE void run_set(const SpmmArgs& a, int64_t begin, int64_t end, TilesAhea
                              from + some == count,
                              plain && some == count};
       if (some < count && t + 1 < end) {
-        ahead.values = a.values + a.tiles[t + 1].first_value + from * step;
-        ahead.values_end = ahead.values + some * step;
+        ahead.fetch_values(a.values, a.tiles[t + 1], from, some, step);
       }
       run_tile(a, tile, view, ahead);
     }

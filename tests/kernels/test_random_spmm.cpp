@@ -1,7 +1,10 @@
 // Ten thousand small layers on every SIMD target against the reference: shapes, densities,
 // patterns, forms of packing, cuts and numberings at random; to the bit where multiply-adds are
 // fused. timeout: 600
+#include <array>
 #include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <limits>
 #include <map>
 
 #include "kernels/bfloat16.hpp"
@@ -16,6 +19,37 @@ using testing::OnTarget;
 using testing::Random;
 
 constexpr int kCases = 10000 / testing::kOneOf;
+
+// What a gap of a dense part must not touch: zero times these is no zero, and products with the
+// last ones underflow to zeros of either sign.
+void strew_wild_numbers(Random& random, Floats& in) {
+  constexpr float kTiny = std::numeric_limits<float>::denorm_min();
+  constexpr std::array kWild = {kInfinity,
+                                -kInfinity,
+                                std::numeric_limits<float>::quiet_NaN(),
+                                std::numeric_limits<float>::max(),
+                                kTiny,
+                                -kTiny,
+                                -0x1p-149F};
+  for (int i = 0; i < 40; ++i) {
+    in[random.below(std::ssize(in.span()))] =
+        kWild[static_cast<std::size_t>(random.below(kWild.size()))];
+  }
+}
+
+// All of some samples' inputs so small that their sums are zeros, some of them negative.
+void shrink_some_samples(Random& random, Floats& in) {
+  for (std::int64_t i = 0; i < std::ssize(in.span()); ++i) {
+    if (i % kPanelWidth % 9 == 4) in[i] = random.coin() ? 0x1p-149F : -0x1p-149F;
+  }
+}
+
+bool same_numbers(const Floats& a, const Floats& b) {
+  return std::equal(
+      a.span().begin(), a.span().end(), b.span().begin(), b.span().end(), [](float x, float y) {
+        return testing::bits_of(x) == testing::bits_of(y) || (std::isnan(x) && std::isnan(y));
+      });
+}
 
 // The same layer with only the inputs that it uses, as one shard of several holds it.
 Result run_on_used_inputs(const Case& c) {
@@ -149,6 +183,46 @@ BOOST_AUTO_TEST_CASE(long_rows_that_share_their_inputs_match_to_the_bit) {
     }
   }
   BOOST_CHECK_GT(tiled, 200 / testing::kOneOf);
+}
+
+// Without a bias and an activation the outputs are the sums, signs of zeros included.
+BOOST_AUTO_TEST_CASE(gaps_of_dense_parts_change_no_bit) {
+  std::int64_t dense = 0, weights = 0, negative_zeros = 0;
+  for (const std::int64_t target : testing::single_targets()) {
+    const OnTarget guard(target);
+    Random random(6);
+    for (int number = 0; number < kCases / 25; ++number) {
+      Case c;
+      const std::int64_t rows = 4 + random.below(60), cols = 40 + random.below(80);
+      const double density = 0.75 + 0.24 * random.unit();
+      const std::int64_t from = random.below(cols);  // sparse before, nearly dense behind
+      c.rows = testing::rows_where(random, rows, cols, number % 7 == 0,
+                                   [&](std::int64_t, std::int64_t column) {
+                                     return random.unit() < (column < from ? 0.1 : density);
+                                   });
+      if (number % 3 == 0) store_some_zeros(random, c.rows);
+      if (number % 5 == 0 && !c.rows.values.empty()) c.rows.values[0] = 0x1p-60F;
+      c.in = testing::random_floats(random, cols * kPanelWidth);
+      if (number % 2 == 0) strew_wild_numbers(random, c.in);
+      if (number % 4 == 1) shrink_some_samples(random, c.in);
+      const std::int64_t width = 8 + random.below(40);
+      c.form = {false, cols + 1, RowOrder::kChosen};  // one block has no dense parts
+      const Result usual = run(c);
+      for (const RowOrder order : {RowOrder::kPairs, RowOrder::kRungs}) {
+        c.form = {false, width, order};
+        const auto packed = pack_layer(c.rows, testing::all_inputs(cols), {}, {}, c.form);
+        dense += packed.blocked().dense_weights;
+        weights += packed.nnz();
+        BOOST_CHECK_MESSAGE(same_numbers(run(c, 1 + random.below(3)).out, usual.out),
+                            target_name() << ", case " << number);
+      }
+      for (const float y : usual.out.span()) negative_zeros += y == 0 && std::signbit(y) ? 1 : 0;
+      if (!OnTarget::fuses() || number % 2 == 0) continue;
+      BOOST_CHECK_EQUAL(first_wrong_bits(c, usual.out), -1);
+    }
+  }
+  BOOST_CHECK_GT(dense, weights / 10);
+  BOOST_CHECK_GT(negative_zeros, kCases / 25);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
