@@ -188,6 +188,7 @@ DenseParts pack_dense_parts(const LocalRows& rows, std::span<const std::uint32_t
   for (const std::uint32_t row : members) finder.find(row);
   const std::vector<DenseRow> found = finder.take();
   DenseParts dense;
+  dense.values.reserve(found.size() * at(choice.inputs));
   std::vector<DenseRow> taken;
   for (auto begin = found.begin(), end = begin; begin != found.end(); begin = end) {
     end = std::find_if_not(begin, found.end(),
