@@ -83,7 +83,8 @@ HWY_INLINE Vector exp_below_zero(Tag d, Vector x) {
 HWY_INLINE Vector sigmoid(Tag d, Vector x) {
   const auto one = hn::Set(d, 1.0F);
   const auto e = exp_below_zero(d, hn::Or(x, hn::Set(d, -0.0F)));
-  return hn::Div(hn::IfNegativeThenElse(x, e, one), hn::Add(one, e));
+  const auto above = hn::Ge(x, hn::Zero(d));
+  return hn::Div(hn::IfThenElse(above, one, e), hn::Add(one, e));
 }
 
 // Phi(-t) for t in [0, 15]: exp(-t^2/2) u P(u), u = 1 / (1 + 0.35 t), P interpolating

@@ -17,6 +17,7 @@
 #include "io/catalog.hpp"
 #include "io/checksum.hpp"
 #include "io/data_file.hpp"
+#include "io/output_file.hpp"
 #include "tests/io/made_files.hpp"
 #include "tests/io/written_rows.hpp"
 
@@ -184,6 +185,38 @@ BOOST_AUTO_TEST_CASE(what_was_written_is_read_back) {
     BOOST_CHECK_EQUAL(origin["inputs"].dump(), "[\"0123\",\"4567\"]");
     BOOST_CHECK_EQUAL(origin["job_digest"], io::job_digest(provenance_of("network")));
   }
+}
+
+// So much that it is synced several times while it is written.
+BOOST_AUTO_TEST_CASE(what_is_long_is_whole) {
+  const Comm world(MPI_COMM_WORLD);
+  constexpr std::int64_t kPiece = io::OutputFile::kSyncBytes / 3 + 1;
+  const std::int64_t pieces = 7 * world.ranks();
+  const auto content = [](std::int64_t piece) {
+    std::vector<std::byte> bytes(static_cast<std::size_t>(kPiece));
+    for (std::int64_t i = 0; i < kPiece; ++i) {
+      bytes[static_cast<std::size_t>(i)] = static_cast<std::byte>((i >> 4) * 31 + i + piece);
+    }
+    return bytes;
+  };
+  io::OutputOptions options;
+  options.force = true;
+  io::StagedFile file(world, "long.h5", provenance_of("network"), options);
+  const int handle = file.add_dataset("/d", io::kUint8, {pieces * kPiece});
+  file.create();
+  for (std::int64_t piece = world.rank(); piece < pieces; piece += world.ranks()) {
+    file.write(handle, piece * kPiece, content(piece));
+  }
+  file.finish();
+  const io::Catalog catalog = io::read_catalog(world, "long.h5");
+  const io::DataFile data(catalog);
+  for (std::int64_t piece = world.rank(); piece < pieces; piece += world.ranks()) {
+    std::vector<std::byte> read(static_cast<std::size_t>(kPiece));
+    data.read_raw(catalog.dataset("/d"), piece * kPiece, read);
+    BOOST_CHECK_MESSAGE(read == content(piece), "piece " << piece);
+  }
+  world.barrier();
+  on_root(world, "removing", [] { std::filesystem::remove("long.h5"); });
 }
 
 BOOST_AUTO_TEST_CASE(compressed_files_are_smaller_and_equal_in_content) {

@@ -8,7 +8,8 @@ xmc: an output layer of many labels, 32 weights a label, to the best five labels
 samples; beside a dense product and selection on a tenth of the labels. Samples a second in the
 network, files left out on both sides, and the program's memory over that of the packed weights.
 surrogate: ten layers of 1024 neurons with SiLU, 95 % sparse, from an HDF5 file to an HDF5 file;
-beside h5py, ten dense products and h5py. Whole commands.
+beside h5py, ten dense products and h5py. Whole commands; each begins with its output not there and
+nothing left to write, for espalier syncs its output and would otherwise wait for what h5py leaves.
 
 Works in the current folder, which needs room: 0.6 GiB for 2,800,000 labels, 16 KiB a sample of the
 surrogate. Results are checked before they are timed. Debian: python3-h5py python3-numpy libopenblas-dev.
@@ -99,6 +100,12 @@ def xmc(options):
     return found
 
 
+def start_afresh(output):
+    if os.path.exists(output):
+        os.remove(output)
+    os.sync()
+
+
 def dense_surrogate(layers):
     start = time.perf_counter()
     x = dense_batch("surrogate-batch.h5")
@@ -127,8 +134,10 @@ def surrogate(options):
             layers.append((dense, file[f"layers/{layer:06}/bias/values"][:]))
     ratios, files = [], []
     for turn in range(options.rounds):
+        start_afresh("outputs.h5")
         wall = espalier(options.program, "infer", "surrogate.h5", "surrogate-batch.h5", "-o", "outputs.h5", "--output",
                         "full", "--report", "run.json", "--force")
+        start_afresh("dense.h5")
         theirs, outputs = dense_surrogate(layers)
         if turn == 0:
             with h5py.File("outputs.h5", "r") as file:
