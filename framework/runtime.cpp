@@ -88,11 +88,13 @@ bool is_alone() {
 }
 
 // Who is alone needs neither a daemon to spawn others nor fast networks, which Open MPI takes time
-// to look for. It reads variables at its start; processes that are started later do not get them.
+// to look for; nor do the graphics cards matter that hwloc's plugins look for. They read variables
+// at their start; processes that are started later do not get them.
 int start_mpi(int& argc, char**& argv, int& provided) {
   std::vector<const char*> set;
   for (const auto& [name, value] :
-       {std::pair("OMPI_MCA_ess_singleton_isolated", "1"), std::pair("OMPI_MCA_pml", "ob1")}) {
+       {std::pair("OMPI_MCA_ess_singleton_isolated", "1"), std::pair("OMPI_MCA_pml", "ob1"),
+        std::pair("HWLOC_PLUGINS_PATH", "/nowhere")}) {
     if (is_alone() && std::getenv(name) == nullptr && ::setenv(name, value, 0) == 0) {
       set.push_back(name);
     }

@@ -37,18 +37,19 @@ void check_value(ElementType type, float value) {
 
 // Without branches in the long run over a row's columns.
 bool columns_ascend(const CsrRows& rows, std::int64_t cols) {
-  bool ascend = true;
+  std::uint32_t fault = 0;
   for (std::size_t row = 0; row + 1 < rows.pointers.size(); ++row) {
     const std::int64_t begin = rows.pointers[row], end = rows.pointers[row + 1];
     if (begin < 0 || begin > end || end > std::ssize(rows.indices)) {
       return false;
     }
-    for (std::int64_t k = begin + 1; k < end; ++k) {
-      ascend &= rows.indices[to_size(k - 1)] < rows.indices[to_size(k)];
+    const auto columns = std::span(rows.indices).subspan(to_size(begin), to_size(end - begin));
+    for (std::size_t k = 1; k < columns.size(); ++k) {
+      fault |= columns[k - 1] < columns[k] ? 0U : 1U;
     }
-    ascend &= begin == end || rows.indices[to_size(end - 1)] < cols;
+    fault |= columns.empty() || columns.back() < cols ? 0U : 1U;
   }
-  return ascend;
+  return fault == 0;
 }
 
 bool same_bits(float a, float b) {

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "kernels/bfloat16.hpp"
+#include "kernels/turn.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -36,6 +37,10 @@ PanelFeatures::PanelFeatures(const ShardedNetwork& network)
   for (std::size_t local = 0; local < used.size(); ++local) {
     local_of_feature_[used[local]] = static_cast<std::int32_t>(local);
   }
+  takes_all_ = network.input_scale.empty() && network.input_shift.empty() && !network.bfloat16;
+  for (std::size_t feature = 0; takes_all_ && feature < local_of_feature_.size(); ++feature) {
+    takes_all_ = local_of_feature_[feature] == static_cast<std::int32_t>(feature);
+  }
 }
 
 std::vector<std::int64_t> PanelFeatures::samples_to_compute(const kernels::CsrRows& samples) const {
@@ -55,17 +60,25 @@ std::vector<std::int64_t> PanelFeatures::samples_to_compute(const kernels::CsrRo
 
 void PanelFeatures::fill(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
                          float* panel) const {
-  fill_absent(panel);
+  const auto all_whole = [&](std::span<const std::int64_t> some) {
+    return std::all_of(some.begin(), some.end(), [&](std::int64_t id) {
+      return features_of(samples, id) == network_.inputs;
+    });
+  };
+  if (std::ssize(ids) < kWidth || !all_whole(ids)) {
+    fill_absent(panel);
+  }
   for (std::size_t column = 0; column < ids.size();) {
     const auto some = ids.subspan(column, std::min(kTogether, ids.size() - column));
     float* const to = panel + column;
-    if (std::all_of(some.begin(), some.end(),
-                    [&](std::int64_t id) { return features_of(samples, id) == network_.inputs; })) {
-      fill_whole(samples, some, to);
-    } else {
+    if (!all_whole(some)) {
       for (std::size_t i = 0; i < some.size(); ++i) {
         fill_sparse(samples, some[i], to + i);
       }
+    } else if (takes_all_ && !samples.iso) {
+      turn_whole(samples, some, to);
+    } else {
+      fill_whole(samples, some, to);
     }
     column += some.size();
   }
@@ -105,23 +118,34 @@ void PanelFeatures::fill_sparse(const kernels::CsrRows& samples, std::int64_t id
   }
 }
 
+// Samples that have all features, where all are taken as they are; neighbours together.
+void PanelFeatures::turn_whole(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
+                               float* columns) const {
+  for (std::size_t i = 0; i < ids.size();) {
+    std::size_t end = i + 1;
+    while (end < ids.size() && ids[end] == ids[end - 1] + 1) {
+      ++end;
+    }
+    kernels::turn(samples.values.data() + samples.pointers[to_size(ids[i])], columns + i,
+                  {static_cast<std::int64_t>(end - i), network_.inputs, network_.inputs, kWidth});
+    i = end;
+  }
+}
+
 // Samples that have all features, in squares: a line of the cache is read at once, because lines of
 // several samples often share their place in the cache.
 void PanelFeatures::fill_whole(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
                                float* columns) const {
-  const bool as_read =
-      network_.input_scale.empty() && network_.input_shift.empty() && !network_.bfloat16;
   const auto side = static_cast<std::int64_t>(kTogether);
   for (std::int64_t first = 0; first < network_.inputs; first += side) {
     const std::int64_t end = std::min(first + side, network_.inputs);
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const std::int64_t begin = samples.pointers[to_size(ids[i])];
-      float* const column = columns + i;
       for (std::int64_t feature = first; feature < end; ++feature) {
         const std::int32_t local = local_of_feature_[to_size(feature)];
-        const float x = samples.value(begin + feature);
         if (local >= 0) {
-          column[local * kWidth] = as_read ? x : scaled(static_cast<std::uint32_t>(feature), x);
+          columns[local * kWidth + static_cast<std::int64_t>(i)] =
+              scaled(static_cast<std::uint32_t>(feature), samples.value(begin + feature));
         }
       }
     }

@@ -31,12 +31,15 @@ class PanelFeatures {
   float scaled(std::uint32_t feature, float x) const;
   void fill_absent(float* panel) const;
   void fill_sparse(const kernels::CsrRows& samples, std::int64_t id, float* column) const;
+  void turn_whole(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
+                  float* columns) const;
   void fill_whole(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
                   float* columns) const;
 
   const ShardedNetwork& network_;
   std::vector<std::int32_t> local_of_feature_;  // local input of the first layer, -1: unused
   bool may_drop_empty_ = false;
+  bool takes_all_ = false;  // every feature as it is, in their order
 };
 
 }  // namespace espalier::jobs

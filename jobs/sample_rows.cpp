@@ -5,33 +5,25 @@
 #include <utility>
 
 #include "kernels/layout.hpp"
+#include "kernels/turn.hpp"
 
 namespace espalier::jobs {
 namespace {
 
 constexpr std::int64_t kWidth = kernels::kPanelWidth;
 
-// Copies each column to a row of `to`, in squares of neighbouring columns: a line of the cache is
-// written at once, because lines of several rows often share their place in the cache.
+// Copies each column to a row of `to`, neighbouring columns of a panel together.
 void turn_columns(const ShardOutputs& mine, std::int64_t rows, float* to) {
-  constexpr std::int64_t kSide = 16;
   const auto& columns = mine.columns;
   for (std::size_t at = 0; at < columns.size();) {
     const float* from = mine.panels + columns[at] / kWidth * rows * kWidth + columns[at] % kWidth;
-    const std::int64_t left = std::min(kSide, kWidth - columns[at] % kWidth);
+    const std::int64_t most = std::min(kWidth - columns[at] % kWidth,
+                                       std::ssize(columns) - static_cast<std::int64_t>(at));
     std::int64_t count = 1;
-    while (count < std::min(left, std::ssize(columns) - static_cast<std::int64_t>(at)) &&
-           columns[at + static_cast<std::size_t>(count)] == columns[at] + count) {
+    while (count < most && columns[at + static_cast<std::size_t>(count)] == columns[at] + count) {
       ++count;
     }
-    for (std::int64_t first = 0; first < rows; first += kSide) {
-      const std::int64_t end = std::min(first + kSide, rows);
-      for (std::int64_t column = 0; column < count; ++column) {
-        for (std::int64_t row = first; row < end; ++row) {
-          to[column * rows + row] = from[row * kWidth + column];
-        }
-      }
-    }
+    kernels::turn(from, to, {rows, count, kWidth, rows});
     to += count * rows;
     at += static_cast<std::size_t>(count);
   }

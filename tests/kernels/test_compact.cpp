@@ -2,6 +2,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "kernels/spmm.hpp"
+#include "kernels/turn.hpp"
 #include "tests/kernels/cases.hpp"
 
 namespace espalier::kernels {
@@ -99,6 +100,30 @@ BOOST_AUTO_TEST_CASE(columns_move_to_their_place_and_no_other_changes) {
     }
   }
   BOOST_CHECK_GT(moved, 5000);
+}
+
+BOOST_AUTO_TEST_CASE(rows_become_columns_and_nothing_else_is_touched) {
+  Random random(3);
+  std::int64_t turned = 0;
+  for (int number = 0; number < 300; ++number) {
+    const std::int64_t rows = random.below(70), cols = random.below(70);
+    const TurnShape shape{rows, cols, cols + random.below(3), rows + 1 + random.below(3)};
+    const Floats source = testing::random_floats(random, rows * shape.from_step + 1);
+    for (const std::int64_t target : testing::single_targets()) {
+      const OnTarget guard(target);
+      Floats got(cols * shape.to_step + 1, 9.0F);
+      turn(source.data(), got.data(), shape);
+      std::int64_t wrong = 0;
+      for (std::int64_t i = 0; i < cols * shape.to_step + 1; ++i) {
+        const std::int64_t col = i / shape.to_step, row = i % shape.to_step;
+        const bool is_turned = col < cols && row < rows;
+        wrong += got[i] != (is_turned ? source[row * shape.from_step + col] : 9.0F);
+      }
+      BOOST_CHECK_EQUAL(wrong, 0);
+    }
+    turned += rows * cols;
+  }
+  BOOST_CHECK_GT(turned, 100000);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
