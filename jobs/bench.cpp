@@ -115,6 +115,7 @@ nlohmann::ordered_json as_json(double peak, const Bandwidth& bandwidth,
          {"ratio", figure.ratio},
          {"threads", figure.threads},
          {"blocks", figure.blocks}});
+    if (figure.ratio_to_loads > 0) json["cases"].back()["ratio_to_loads"] = figure.ratio_to_loads;
   }
   return json;
 }
@@ -131,6 +132,7 @@ std::string as_table(const nlohmann::ordered_json& json) {
         << giga(json["bandwidth"]["memory"]) << "\n\n"
         << std::left << std::setw(22) << "case" << std::right << std::setw(8) << "threads"
         << std::setw(12) << "seconds" << std::setw(10) << "G/s" << std::setw(10) << "of limit"
+        << std::setw(10) << "of loads"
         << "  blocks\n";
   for (const auto& one : json["cases"]) {
     const bool weights = one.contains("weights_per_second");
@@ -138,7 +140,13 @@ std::string as_table(const nlohmann::ordered_json& json) {
           << std::setw(8) << one["threads"].get<int>() << std::setw(12) << std::setprecision(5)
           << one["seconds"].get<double>() << std::setprecision(2) << std::setw(10)
           << giga(one[weights ? "weights_per_second" : "fma_per_second"]) << std::setw(10)
-          << one["ratio"].get<double>() << "  " << one["blocks"].get<std::string>() << "\n";
+          << one["ratio"].get<double>() << std::setw(10);
+    if (one.contains("ratio_to_loads")) {
+      lines << one["ratio_to_loads"].get<double>();
+    } else {
+      lines << "";
+    }
+    lines << "  " << one["blocks"].get<std::string>() << "\n";
   }
   return lines.str();
 }

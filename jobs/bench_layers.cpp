@@ -15,10 +15,10 @@
 #include "jobs/generate.hpp"
 #include "jobs/radixnet.hpp"
 #include "kernels/bfloat16.hpp"
+#include "kernels/limits.hpp"
 #include "kernels/pack.hpp"
 #include "kernels/reference.hpp"
 #include "kernels/spmm.hpp"
-#include "kernels/target.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -199,11 +199,15 @@ BenchFigure measure_layer(const BenchLayer& layer, int threads) {
   // the machine does falls on both; several threads on all panels, by the clock on the wall.
   const std::int64_t work = threads == 1 ? layer.rounds : layer.panels * layer.rounds;
   const int timings = threads == 1 ? kShortTimings : kTimings;
-  std::vector<double> seconds, ratios;
+  const bool loads = threads == 1 && 2 * std::ssize(packed.blocked().indices) > packed.nnz();
+  const std::span<const float> near = panels.in.span().first(
+      std::min(panels.in.size(), to_size(cache_bytes(1)) / 2 / sizeof(float)));
+  std::vector<double> seconds, ratios, ratios_to_loads;
   const double edges = static_cast<double>(packed.nnz() * kWidth * work);
   double limit = 0;
   for (int timing = 0; timing <= timings; ++timing) {
     limit = measure_peak(threads);
+    const double loading_peak = loads ? kernels::measure_loading_fma_peak(near) : 0;
     const double start = threads == 1 ? thread_seconds() : now_seconds();
     if (threads == 1) {
       for (std::int64_t item = 0; item < work; ++item) {
@@ -215,12 +219,20 @@ BenchFigure measure_layer(const BenchLayer& layer, int threads) {
     if (timing > 0) {  // the first one warms up
       seconds.push_back((threads == 1 ? thread_seconds() : now_seconds()) - start);
       ratios.push_back(edges / seconds.back() / limit);
+      if (loads) ratios_to_loads.push_back(edges / seconds.back() / loading_peak);
     }
   }
   check(rows, places, panels.in.span(), panels.out.span());
   const double middle = median(seconds);
-  return {layer.name,     middle,  edges / middle,       limit,
-          median(ratios), threads, packed.block_names(), false};
+  return {layer.name,
+          middle,
+          edges / middle,
+          limit,
+          median(ratios),
+          threads,
+          packed.block_names(),
+          false,
+          loads ? median(ratios_to_loads) : 0};
 }
 
 BenchFigure measure_bfloat16(const BenchLayer& layer) {

@@ -38,6 +38,9 @@ struct BenchFigure {
   int threads = 1;
   std::string blocks;  // the forms the weights were packed into
   bool counts_weights = false;
+  // Median of per_second / what one core reaches where each multiply-add loads an activation, for
+  // rows that share no inputs; else 0.
+  double ratio_to_loads = 0;
 };
 
 // Multiplies, on one thread or on all with the panels dealt to them.

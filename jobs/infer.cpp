@@ -18,7 +18,7 @@
 #include "jobs/spelling.hpp"
 #include "jobs/truth.hpp"
 #include "jobs/unit_run.hpp"
-#include "kernels/target.hpp"
+#include "kernels/limits.hpp"
 
 namespace espalier::jobs {
 namespace {

@@ -12,7 +12,7 @@
 #include "jobs/plan.hpp"
 #include "jobs/spelling.hpp"
 #include "kernels/layout.hpp"
-#include "kernels/target.hpp"
+#include "kernels/limits.hpp"
 
 namespace espalier::jobs {
 namespace {

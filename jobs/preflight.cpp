@@ -22,6 +22,7 @@
 #include "io/staged_file.hpp"
 #include "jobs/cluster_jobs.hpp"
 #include "jobs/spelling.hpp"
+#include "kernels/limits.hpp"
 #include "kernels/target.hpp"
 
 namespace espalier::jobs {

@@ -13,6 +13,47 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Runs `rounds` x 12 vector multiply-adds; returns how many floats one vector holds.
+// Twelve chains: more than latency (4) x ports (2) needs, few enough to leave 16 registers alone.
+// The values converge to 1/2, so nothing overflows or turns denormal.
+int64_t fma_rounds(int64_t rounds, const float* starts, float* sink) {
+  const hn::ScalableTag<float> d;
+  const auto half = hn::Set(d, 0.5F);
+  const auto quarter = hn::Set(d, 0.25F);
+  // Starts known only at run time: chains that are provably equal would be computed once.
+  auto a0 = hn::Set(d, starts[0]);
+  auto a1 = hn::Set(d, starts[1]);
+  auto a2 = hn::Set(d, starts[2]);
+  auto a3 = hn::Set(d, starts[3]);
+  auto a4 = hn::Set(d, starts[4]);
+  auto a5 = hn::Set(d, starts[5]);
+  auto a6 = hn::Set(d, starts[6]);
+  auto a7 = hn::Set(d, starts[7]);
+  auto a8 = hn::Set(d, starts[8]);
+  auto a9 = hn::Set(d, starts[9]);
+  auto a10 = hn::Set(d, starts[10]);
+  auto a11 = hn::Set(d, starts[11]);
+  for (int64_t i = 0; i < rounds; ++i) {
+    a0 = hn::MulAdd(a0, half, quarter);
+    a1 = hn::MulAdd(a1, half, quarter);
+    a2 = hn::MulAdd(a2, half, quarter);
+    a3 = hn::MulAdd(a3, half, quarter);
+    a4 = hn::MulAdd(a4, half, quarter);
+    a5 = hn::MulAdd(a5, half, quarter);
+    a6 = hn::MulAdd(a6, half, quarter);
+    a7 = hn::MulAdd(a7, half, quarter);
+    a8 = hn::MulAdd(a8, half, quarter);
+    a9 = hn::MulAdd(a9, half, quarter);
+    a10 = hn::MulAdd(a10, half, quarter);
+    a11 = hn::MulAdd(a11, half, quarter);
+  }
+  const auto s0 = hn::Add(hn::Add(a0, a1), hn::Add(a2, a3));
+  const auto s1 = hn::Add(hn::Add(a4, a5), hn::Add(a6, a7));
+  const auto s2 = hn::Add(hn::Add(a8, a9), hn::Add(a10, a11));
+  *sink = hn::GetLane(hn::Add(hn::Add(s0, s1), s2));
+  return static_cast<int64_t>(hn::Lanes(d));
+}
+
 // Loads all of `data` `rounds` times; the result depends on every load.
 //   shapes   count: a multiple of 64
 uint32_t load_rounds(const float* data, size_t count, int64_t rounds) {
@@ -34,6 +75,30 @@ uint32_t load_rounds(const float* data, size_t count, int64_t rounds) {
   return hn::GetLane(hn::Or(hn::Or(a, b), hn::Or(c, e)));
 }
 
+// The innermost loop of a row with inputs of its own, `rounds` times over `data`.
+//   shapes   count: a multiple of 64
+float loading_fma_rounds(const float* data, size_t count, int64_t rounds, float weight) {
+  const hn::CappedTag<float, 16> d;
+  constexpr int kChains = HWY_MIN(8, static_cast<int>(64 / hn::MaxLanes(d)));
+  const size_t lanes = hn::Lanes(d);
+  const auto w = hn::Set(d, weight);
+  hn::Vec<decltype(d)> sums[kChains];
+#pragma GCC unroll 8
+  for (int v = 0; v < kChains; ++v) sums[v] = hn::Zero(d);
+  for (int64_t round = 0; round < rounds; ++round) {
+    for (size_t i = 0; i < count; i += kChains * lanes) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kChains; ++v) {
+        sums[v] = hn::MulAdd(w, hn::Load(d, data + i + static_cast<size_t>(v) * lanes), sums[v]);
+      }
+    }
+  }
+  auto all = hn::Zero(d);
+#pragma GCC unroll 8
+  for (int v = 0; v < kChains; ++v) all = hn::Add(all, sums[v]);
+  return hn::GetLane(all);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace espalier::kernels
 HWY_AFTER_NAMESPACE();
@@ -42,18 +107,78 @@ HWY_AFTER_NAMESPACE();
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <stdexcept>
+#include <vector>
 
 namespace espalier::kernels {
 
+HWY_EXPORT(fma_rounds);
 HWY_EXPORT(load_rounds);
+HWY_EXPORT(loading_fma_rounds);
+
+namespace {
+
+// Seconds that this thread has run: waiting for a core that others use must not count.
+double thread_seconds() {
+#ifdef CLOCK_THREAD_CPUTIME_ID
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+#else
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+#endif
+}
+
+// What is done a second, `work` a stretch: the median of stretches over 20 ms, since the best would
+// be a moment in which the clock ran ahead, which no kernel can hold.
+template <class Stretch>
+double median_rate(double work, Stretch stretch) {
+  constexpr double kSeconds = 0.02;
+  stretch();  // wakes the wide units up
+  std::vector<double> rates;
+  const double start = thread_seconds();
+  for (double now = start; now - start < kSeconds;) {
+    const double begin = now;
+    stretch();
+    now = thread_seconds();
+    if (now > begin) rates.push_back(work / (now - begin));
+  }
+  if (rates.empty()) return 0;
+  const auto middle = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2);
+  std::nth_element(rates.begin(), middle, rates.end());
+  return *middle;
+}
+
+// The numbers of data that whole turns take; at least one turn.
+std::size_t in_whole_turns(std::span<const float> data) {
+  constexpr std::size_t kTurn = 64;  // floats of one turn with the widest vectors
+  const std::size_t count = data.size() / kTurn * kTurn;
+  if (count == 0) throw std::invalid_argument("limits are measured on 64 floats or more");
+  return count;
+}
+
+}  // namespace
+
+double measure_fma_peak() {
+  constexpr std::int64_t kRounds = 100000;  // 0.2 ms where twelve multiply-adds take six cycles
+  constexpr std::size_t kChains = 12;
+  std::array<float, kChains> starts;
+  for (std::size_t i = 0; i < kChains; ++i) starts[i] = 1.0F / static_cast<float>(i + 2);
+  float sink = 0;
+  std::int64_t lanes = 0;
+  const double rate = median_rate(static_cast<double>(kRounds * std::int64_t{kChains}), [&] {
+    lanes = HWY_DYNAMIC_DISPATCH(fma_rounds)(kRounds, starts.data(), &sink);
+  });
+  return sink <= 0 ? 0 : rate * static_cast<double>(lanes);
+}
 
 double measure_load_bandwidth(std::span<const float> data) {
-  constexpr std::size_t kStep = 64;             // floats of one turn with the widest vectors
   constexpr std::size_t kPassFloats = 1 << 20;  // what one timed pass loads at least
-  const std::size_t count = data.size() / kStep * kStep;
-  if (count == 0) throw std::invalid_argument("bandwidth is measured on 64 floats or more");
+  const std::size_t count = in_whole_turns(data);
   const auto rounds = static_cast<std::int64_t>(std::max<std::size_t>(1, kPassFloats / count));
   std::array<double, 11> rates{};
   std::uint32_t seen = HWY_DYNAMIC_DISPATCH(load_rounds)(data.data(), count, 1);
@@ -67,6 +192,20 @@ double measure_load_bandwidth(std::span<const float> data) {
   static_cast<void>(sink);
   std::sort(rates.begin(), rates.end());
   return rates[rates.size() / 2];
+}
+
+double measure_loading_fma_peak(std::span<const float> data) {
+  constexpr std::size_t kStretchFloats = 1 << 23;  // multiply-adds of one timed stretch
+  constexpr float kWeight = 0.5F;
+  const std::size_t count = in_whole_turns(data);
+  const auto rounds = static_cast<std::int64_t>(std::max<std::size_t>(1, kStretchFloats / count));
+  float sink = 0;
+  const double rate = median_rate(static_cast<double>(rounds) * static_cast<double>(count), [&] {
+    sink += HWY_DYNAMIC_DISPATCH(loading_fma_rounds)(data.data(), count, rounds, kWeight);
+  });
+  volatile float kept = sink;  // the multiply-adds are not to be left out
+  static_cast<void>(kept);
+  return rate;
 }
 
 }  // namespace espalier::kernels

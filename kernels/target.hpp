@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 namespace espalier::kernels {
 
@@ -14,10 +13,6 @@ std::int64_t supported_targets();
 void restrict_targets(std::int64_t targets);
 // "AVX3", "AVX2", "SSE4" …: what the kernels run on now.
 std::string target_name();
-
-// Multiply-adds a second that one core reaches with everything in registers; measured anew at
-// each call, about 20 ms.
-double measure_fma_peak();
 
 // Floats that one vector of the kernels holds on the target in use, at most 16: what is best packed
 // depends on it, what comes out does not.

@@ -10,6 +10,7 @@
 #include <numbers>
 #include <string>
 
+#include "kernels/limits.hpp"
 #include "kernels/reference.hpp"
 #include "kernels/spmm.hpp"
 #include "tests/kernels/cases.hpp"

@@ -2,6 +2,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "kernels/limits.hpp"
 #include "tests/kernels/cases.hpp"
 
 namespace espalier::kernels {
@@ -30,6 +31,17 @@ BOOST_AUTO_TEST_CASE(the_peak_is_plausible) {
   const double peak = measure_fma_peak();
   BOOST_CHECK_GT(peak, 1e7);  // also where nothing is optimised
   BOOST_CHECK_LT(peak, 1e12);
+}
+
+BOOST_AUTO_TEST_CASE(the_peak_of_loading_multiply_adds_is_plausible_on_every_target) {
+  const testing::Floats data(2048, 1.0F);
+  for (const std::int64_t target : testing::single_targets()) {
+    const testing::OnTarget guard(target);
+    const double peak = measure_loading_fma_peak(data.span());
+    BOOST_CHECK_GT(peak, 1e7);
+    BOOST_CHECK_LT(peak, 1e12);
+  }
+  BOOST_CHECK_THROW(measure_loading_fma_peak(data.span().first(63)), std::invalid_argument);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

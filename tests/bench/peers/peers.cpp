@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/limits.hpp"
 #include "kernels/spmm.hpp"
-#include "kernels/target.hpp"
 #ifdef PEER_EIGEN
 #include <Eigen/SparseCore>
 #endif
