@@ -10,6 +10,7 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include "kernels/avx2-inl.hpp"
 #include "kernels/blocks-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -39,6 +40,9 @@ HWY_INLINE void add_to_row(Vector weight, const float* in, uint32_t index, Vecto
 // Every multiply-add needs a load of its own, so four weights are one load, spread in registers.
 template <bool kIso>
 HWY_INLINE void add_row(const float* in, const RowView& row, Vector* sums) {
+#ifdef ESPALIER_AVX2_BY_HAND
+  if constexpr (!kIso) return add_to_one_row(in, row.indices, row.values, row.count, sums);
+#endif
   const Tag d;
   uint32_t k = 0;
 #if HWY_TARGET != HWY_SCALAR

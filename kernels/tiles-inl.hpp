@@ -8,8 +8,8 @@
 
 #include <hwy/highway.h>
 
+#include "kernels/avx2-inl.hpp"
 #include "kernels/epilogue-inl.hpp"
-#include "kernels/four_rows-inl.hpp"
 #include "kernels/spmm_args.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -82,7 +82,7 @@ HWY_INLINE void close_rows(const SpmmArgs& a, const uint32_t* rows, const Vector
 template <int kHeight, int kVectors>
 HWY_INLINE void add_inputs(const TileView& tile, const float* w, size_t column,
                            Vector (*sums)[kVectors]) {
-#ifdef ESPALIER_FOUR_ROWS
+#ifdef ESPALIER_AVX2_BY_HAND
   if constexpr (kHeight == 4 && (kVectors == 2 || kVectors == 3)) {
     return add_to_four_rows<kVectors>(tile.inputs, tile.count, column, w, tile.value_step, sums);
   }

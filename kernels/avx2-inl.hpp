@@ -1,22 +1,23 @@
-// Four rows of a tile with all sixteen registers of AVX2. By hand: compilers keep two of the sums
-// in memory when two inputs are done in a turn, or load an activation for each of its rows.
-#if defined(ESPALIER_KERNELS_FOUR_ROWS_INL) == defined(HWY_TARGET_TOGGLE)
-#ifdef ESPALIER_KERNELS_FOUR_ROWS_INL
-#undef ESPALIER_KERNELS_FOUR_ROWS_INL
+// The innermost loops for AVX2 by hand, where its sixteen registers are just enough: compilers keep
+// two of twelve sums in memory when two inputs are done in a turn, load an activation for each of
+// its rows, and work out an index of its own for each weight.
+#if defined(ESPALIER_KERNELS_AVX2_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef ESPALIER_KERNELS_AVX2_INL
+#undef ESPALIER_KERNELS_AVX2_INL
 #else
-#define ESPALIER_KERNELS_FOUR_ROWS_INL
+#define ESPALIER_KERNELS_AVX2_INL
 #endif
 
 #include <hwy/highway.h>
 
 #include "kernels/epilogue-inl.hpp"
 
-#undef ESPALIER_FOUR_ROWS
+#undef ESPALIER_AVX2_BY_HAND
 #if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86_64 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
-#define ESPALIER_FOUR_ROWS
+#define ESPALIER_AVX2_BY_HAND
 
-#ifndef ESPALIER_FOUR_ROWS_TEXT
-#define ESPALIER_FOUR_ROWS_TEXT
+#ifndef ESPALIER_AVX2_TEXT
+#define ESPALIER_AVX2_TEXT
 
 // clang-format off
 // The columns of the input whose address lies at `at`, in registers 12 to 14, or 12 and 13.
@@ -72,7 +73,44 @@
   ESPALIER_SUM(3, 0), ESPALIER_SUM(3, 1)
 #define ESPALIER_SUMS_3                     \
   ESPALIER_SUMS_2, ESPALIER_SUM(0, 2), ESPALIER_SUM(1, 2), ESPALIER_SUM(2, 2), ESPALIER_SUM(3, 2)
+
+// One weight of a row, in all lanes of register 15, times the 64 columns of an input; its index
+// lies at `at`.
+#define ESPALIER_COLUMNS(at)                       \
+  "movzwl " at ",%%eax\n"                          \
+  "shl $8,%%eax\n"                                 \
+  "vfmadd231ps (%[in],%%rax),%%ymm15,%[sum0]\n"    \
+  "vfmadd231ps 32(%[in],%%rax),%%ymm15,%[sum1]\n"  \
+  "vfmadd231ps 64(%[in],%%rax),%%ymm15,%[sum2]\n"  \
+  "vfmadd231ps 96(%[in],%%rax),%%ymm15,%[sum3]\n"  \
+  "vfmadd231ps 128(%[in],%%rax),%%ymm15,%[sum4]\n" \
+  "vfmadd231ps 160(%[in],%%rax),%%ymm15,%[sum5]\n" \
+  "vfmadd231ps 192(%[in],%%rax),%%ymm15,%[sum6]\n" \
+  "vfmadd231ps 224(%[in],%%rax),%%ymm15,%[sum7]\n"
+#define ESPALIER_ONE_WEIGHT          \
+  "vbroadcastss (%[w]),%%ymm15\n"    \
+  ESPALIER_COLUMNS("(%[index])")
+#define ESPALIER_FOUR_WEIGHTS              \
+  "vbroadcastf128 (%[w]),%%ymm14\n"        \
+  "vpermilps $0,%%ymm14,%%ymm15\n"         \
+  ESPALIER_COLUMNS("(%[index])")           \
+  "vpermilps $0x55,%%ymm14,%%ymm15\n"      \
+  ESPALIER_COLUMNS("2(%[index])")          \
+  "vpermilps $0xaa,%%ymm14,%%ymm15\n"      \
+  ESPALIER_COLUMNS("4(%[index])")          \
+  "vpermilps $0xff,%%ymm14,%%ymm15\n"      \
+  ESPALIER_COLUMNS("6(%[index])")
+
+#define ESPALIER_ROW_SUM(vector) [sum##vector] "+x"(sums[vector].raw)
+#define ESPALIER_ROW_SUMS                                                                 \
+  ESPALIER_ROW_SUM(0), ESPALIER_ROW_SUM(1), ESPALIER_ROW_SUM(2), ESPALIER_ROW_SUM(3),     \
+  ESPALIER_ROW_SUM(4), ESPALIER_ROW_SUM(5), ESPALIER_ROW_SUM(6), ESPALIER_ROW_SUM(7)
 // clang-format on
+
+#define ESPALIER_ADD_WEIGHTS(which)                           \
+  asm volatile(which:ESPALIER_ROW_SUMS                        \
+               : [in] "r"(in), [index] "r"(index), [w] "r"(w) \
+               : "rax", "xmm14", "xmm15", "cc", "memory")
 
 #define ESPALIER_ADD_INPUTS(vectors)                                                   \
   asm volatile(ESPALIER_INPUTS(vectors)                                                \
@@ -82,7 +120,7 @@
                  [stride] "r"(step * int64_t{sizeof(float)})                           \
                : "rax", "rcx", "rdx", "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory")
 
-#endif  // ESPALIER_FOUR_ROWS_TEXT
+#endif  // ESPALIER_AVX2_TEXT
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::kernels {
@@ -99,6 +137,16 @@ HWY_INLINE void add_to_four_rows(const float* const* inputs, int64_t count, size
   } else {
     ESPALIER_ADD_INPUTS(2);
   }
+}
+
+// Adds `count` inputs' 64 columns, times their weights, to the sums of one row.
+//   shapes   in: the input of index 0; index, w (count); sums (8)
+HWY_INLINE void add_to_one_row(const float* in, const uint16_t* index, const float* w,
+                               uint32_t count, Vector* sums) {
+  const float* const fours = w + count / 4 * 4;
+  const float* const end = w + count;
+  for (; w < fours; w += 4, index += 4) ESPALIER_ADD_WEIGHTS(ESPALIER_FOUR_WEIGHTS);
+  for (; w < end; ++w, ++index) ESPALIER_ADD_WEIGHTS(ESPALIER_ONE_WEIGHT);
 }
 
 }  // namespace HWY_NAMESPACE
