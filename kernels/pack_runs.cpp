@@ -7,6 +7,7 @@
 #define HWY_TARGET_INCLUDE "kernels/pack_runs.cpp"
 #include <hwy/foreach_target.h>
 // after foreach_target.h
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -19,6 +20,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using WideTag = hn::CappedTag<uint32_t, 8>;
 using FloatTag = hn::RebindToFloat<WideTag>;
 using ShortTag = hn::CappedTag<uint16_t, 16>;
+constexpr int64_t kPageWeights = 1024;  // in a page of memory
 using Zeros = hn::Mask<FloatTag>;
 
 HWY_INLINE int64_t wide_lanes() { return static_cast<int64_t>(hn::Lanes(WideTag())); }
@@ -35,6 +37,9 @@ HWY_INLINE hn::Vec<WideTag> gather_vector(const RunSource& from, int64_t k, hn::
   const WideTag d;
   const FloatTag df;
   const hn::Rebind<uint16_t, WideTag> dn;
+  // The next pages: neither addresses nor lines are looked ahead for by hardware across their ends.
+  hwy::Prefetch(from.indices + k + kPageWeights);
+  if constexpr (kValues) hwy::Prefetch(from.values + k + kPageWeights);
   const auto inputs = hn::LoadU(d, from.indices + k);
   const auto local = hn::BitCast(hn::RebindToSigned<WideTag>(), hn::Sub(inputs, first));
   hn::StoreU(hn::DemoteTo(dn, local), dn, to.indices + place);
