@@ -53,6 +53,9 @@ boost::program_options::options_description common_options() {
        "what a rank may use, as in 1536MiB; without it, 0.8 of what the node has free, shared")
       ("seed", po::value<std::int64_t>()->value_name("S")->default_value(0),
        "of everything random")
+      ("reproducible", word("on|off")->default_value("on"),
+       "on: ranks use the SIMD instructions that all of them have, so that unlike machines give the "
+       "same bits; off: each uses its best")
       ("force", po::bool_switch(), "replace an output that exists")
       ("compress", po::bool_switch(), "shuffle and deflate the output")
       ("dry-run", po::bool_switch(), "check everything, say what would be done, write nothing")

@@ -107,7 +107,7 @@ void prepare(const Comm& world, const Options& options, RunReport& report) {
     wanted = options.integer("threads", 1, kMostThreads);
   }
   report.set("threads", set_threads_everywhere(world, wanted));
-  restrict_targets_everywhere(world);
+  if (options.choice("reproducible", {"on", "off"}) == "on") restrict_targets_everywhere(world);
 }
 
 void describe_run(const Job& job, const Options& options, const std::vector<std::string>& arguments,

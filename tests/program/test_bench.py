@@ -7,7 +7,8 @@ from support import ProgramTest, main, small_network
 
 class BenchTest(ProgramTest):
     def test_json(self):
-        out = self.espalier("bench", "--cases", "shared,gc1024x120-first1200,pack", "--json",
+        out = self.espalier("bench", "--cases", "shared,unstructured97,gc1024x120-first1200,pack",
+                            "--json",
                             "--threads", 2, "--report", "run.json").out
         found = json.loads(out)
         self.assertEqual(found["threads"], 2)
@@ -15,7 +16,7 @@ class BenchTest(ProgramTest):
         self.assertEqual(set(found["bandwidth"]), {"l1", "l2", "l3", "memory"})
         self.assertTrue(all(rate > 1e7 for rate in found["bandwidth"].values()))
         cases = {case["name"]: case for case in found["cases"]}
-        self.assertEqual(set(cases), {"shared", "gc1024x120-first1200", "pack"})
+        self.assertEqual(set(cases), {"shared", "unstructured97", "gc1024x120-first1200", "pack"})
         for name, case in cases.items():
             rate = case["weights_per_second" if name == "pack" else "fma_per_second"]
             self.assertGreater(case["seconds"], 0)
@@ -24,6 +25,10 @@ class BenchTest(ProgramTest):
             self.assertGreater(case["ratio"], 0)
         self.assertEqual(cases["shared"]["threads"], 1)
         self.assertEqual(cases["shared"]["blocks"], "shared 100%")
+        # Only rows that share no inputs load an activation for each multiply-add.
+        self.assertEqual([name for name, case in cases.items() if "ratio_to_loads" in case],
+                         ["unstructured97"])
+        self.assertGreater(cases["unstructured97"]["ratio_to_loads"], 0)
         # 1,200 samples through 120 layers of 32,768 weights
         case = cases["gc1024x120-first1200"]
         self.assertAlmostEqual(case["fma_per_second"] * case["seconds"] / (1200 * 120 * 32768), 1)

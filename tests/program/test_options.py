@@ -93,6 +93,18 @@ class CommandLineTest(ProgramTest):
         self.refused("infer", network, batch, "-o", "r.h5", "--grid", "two", words=["two"])
         self.assertFalse(os.path.exists("r.h5"))
 
+    def test_like_ranks_give_the_same_bytes_with_their_best_instructions(self):
+        network, batch = small_network(self), small_batch(self)
+        self.refused("infer", network, batch, "-o", "r.h5", "--reproducible", "maybe",
+                     words=["--reproducible", "'maybe'", "on, off"])
+        results = []
+        for word in ("on", "off"):
+            self.espalier("infer", network, batch, "-o", f"{word}.h5", "--reproducible", word,
+                          ranks=2)
+            with open(f"{word}.h5", "rb") as file:
+                results.append(file.read())
+        self.assertEqual(*results)
+
     def test_both_spellings_of_a_value(self):
         for arguments in (["--threads", "2"], ["--threads=2"]):
             config = self.espalier("inspect", "a", *arguments, "--print-config").out
