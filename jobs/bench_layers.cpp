@@ -277,10 +277,10 @@ BenchFigure measure_packing(const BenchLayer& layer, double bytes_per_second) {
   std::vector<double> seconds;
   std::string blocks;
   for (int timing = 0; timing <= kTimings; ++timing) {
-    const double start = now_seconds();
+    const double start = thread_seconds();
     const kernels::PackedLayer packed = pack(rows, inputs);
     if (timing > 0) {
-      seconds.push_back(now_seconds() - start);
+      seconds.push_back(thread_seconds() - start);
     }
     blocks = packed.block_names();
   }
