@@ -71,15 +71,6 @@ Bandwidth measure_bandwidth() {
   return {rate(l1 / 2), rate(l2 / 2), rate(4 * l2), rate(most)};
 }
 
-BenchFigure measure_threads(const BenchLayer& layer) {
-  const BenchFigure one = measure_layer(layer, 1);
-  BenchFigure all = measure_layer(layer, threads());
-  all.name = "threads";
-  all.limit = one.per_second * all.threads;
-  all.ratio = all.per_second / one.per_second;  // how many times as fast as one thread
-  return all;
-}
-
 BenchFigure measure_case(const std::string& name, const Bandwidth& bandwidth) {
   const bool of_layer =
       std::find(kOtherCases.begin(), kOtherCases.end(), name) == kOtherCases.end();
@@ -88,7 +79,7 @@ BenchFigure measure_case(const std::string& name, const Bandwidth& bandwidth) {
     return one.name == (of_layer ? name : kLayerOfOthers);
   });
   expects(layer != layers.end(), "a case names one of the layers");
-  return of_layer            ? measure_layer(*layer, 1)
+  return of_layer            ? measure_layer(*layer)
          : name == "bf16"    ? measure_bfloat16(*layer)
          : name == "threads" ? measure_threads(*layer)
                              : measure_packing(*layer, bandwidth.memory);

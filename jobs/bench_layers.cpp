@@ -190,34 +190,28 @@ struct Panels {
 
 }  // namespace
 
-BenchFigure measure_layer(const BenchLayer& layer, int threads) {
+BenchFigure measure_layer(const BenchLayer& layer) {
   const CsrRows rows = layer.make();
   kernels::PackedLayer packed = pack(rows, all_inputs(rows.cols));
   const Places places = places_in_network(layer, rows, packed);
   Panels panels(rows, layer.panels);
-  // One thread is timed panel by panel, by its own clock and next to the peak, so that what else
-  // the machine does falls on both; several threads on all panels, by the clock on the wall.
-  const std::int64_t work = threads == 1 ? layer.rounds : layer.panels * layer.rounds;
-  const int timings = threads == 1 ? kShortTimings : kTimings;
-  const bool loads = threads == 1 && 2 * std::ssize(packed.blocked().indices) > packed.nnz();
+  const bool loads = 2 * std::ssize(packed.blocked().indices) > packed.nnz();
   const std::span<const float> near = panels.in.span().first(
       std::min(panels.in.size(), to_size(cache_bytes(1)) / 2 / sizeof(float)));
   std::vector<double> seconds, ratios, ratios_to_loads;
-  const double edges = static_cast<double>(packed.nnz() * kWidth * work);
+  const double edges = static_cast<double>(packed.nnz() * kWidth * layer.rounds);
   double limit = 0;
-  for (int timing = 0; timing <= timings; ++timing) {
-    limit = measure_peak(threads);
+  // Timed panel by panel, by the thread's own clock and next to the peak, so that what else the
+  // machine does falls on both.
+  for (int timing = 0; timing <= kShortTimings; ++timing) {
+    limit = measure_peak(1);
     const double loading_peak = loads ? kernels::measure_loading_fma_peak(near) : 0;
-    const double start = threads == 1 ? thread_seconds() : now_seconds();
-    if (threads == 1) {
-      for (std::int64_t item = 0; item < work; ++item) {
-        panels.run(packed, timing % layer.panels);
-      }
-    } else {
-      parallel_for(work, [&](std::int64_t item, int) { panels.run(packed, item % layer.panels); });
+    const double start = thread_seconds();
+    for (std::int64_t round = 0; round < layer.rounds; ++round) {
+      panels.run(packed, timing % layer.panels);
     }
     if (timing > 0) {  // the first one warms up
-      seconds.push_back((threads == 1 ? thread_seconds() : now_seconds()) - start);
+      seconds.push_back(thread_seconds() - start);
       ratios.push_back(edges / seconds.back() / limit);
       if (loads) ratios_to_loads.push_back(edges / seconds.back() / loading_peak);
     }
@@ -229,10 +223,39 @@ BenchFigure measure_layer(const BenchLayer& layer, int threads) {
           edges / middle,
           limit,
           median(ratios),
-          threads,
+          1,
           packed.block_names(),
           false,
           loads ? median(ratios_to_loads) : 0};
+}
+
+BenchFigure measure_threads(const BenchLayer& layer) {
+  const CsrRows rows = layer.make();
+  const kernels::PackedLayer packed = pack(rows, all_inputs(rows.cols));
+  Panels panels(rows, layer.panels);
+  const auto one = [&](std::int64_t panel, int) { panels.run(packed, panel); };
+  std::vector<double> seconds, seconds_of_one, ratios;
+  for (int timing = 0; timing <= kTimings; ++timing) {
+    const double start = now_seconds();
+    for (std::int64_t panel = 0; panel < layer.panels; ++panel) one(panel, 0);
+    const double middle = now_seconds();
+    parallel_for(layer.panels, one);
+    const double end = now_seconds();
+    if (timing > 0) {
+      seconds_of_one.push_back(middle - start);
+      seconds.push_back(end - middle);
+      ratios.push_back(seconds_of_one.back() / seconds.back());
+    }
+  }
+  const auto edges = static_cast<double>(packed.nnz() * kWidth * layer.panels);
+  return {"threads",
+          median(seconds),
+          edges / median(seconds),
+          edges / median(seconds_of_one) * threads(),
+          median(ratios),
+          threads(),
+          packed.block_names(),
+          false};
 }
 
 BenchFigure measure_bfloat16(const BenchLayer& layer) {

@@ -43,8 +43,11 @@ struct BenchFigure {
   double ratio_to_loads = 0;
 };
 
-// Multiplies, on one thread or on all with the panels dealt to them.
-BenchFigure measure_layer(const BenchLayer& layer, int threads);
+// Multiplies on one thread.
+BenchFigure measure_layer(const BenchLayer& layer);
+// All panels on one thread and on all of them in turns, by the clock on the wall; the ratio is how
+// many times as fast all are.
+BenchFigure measure_threads(const BenchLayer& layer);
 // The layer rounded to bfloat16 beside itself in float32, whose rate is the limit; how far the
 // results are apart stands beside the blocks.
 BenchFigure measure_bfloat16(const BenchLayer& layer);

@@ -4,12 +4,14 @@
 
 #include "framework/agree.hpp"
 #include "framework/log.hpp"
+#include "framework/memory.hpp"
 #include "framework/provenance.hpp"
 #include "jobs/cluster_jobs.hpp"
 #include "jobs/help.hpp"
 #include "jobs/job.hpp"
 #include "jobs/machine.hpp"
 #include "jobs/pages.hpp"
+#include "kernels/storage.hpp"
 
 namespace espalier::jobs {
 namespace {
@@ -107,6 +109,7 @@ void prepare(const Comm& world, const Options& options, RunReport& report) {
     wanted = options.integer("threads", 1, kMostThreads);
   }
   report.set("threads", set_threads_everywhere(world, wanted));
+  kernels::storage_advice = advise_huge_pages;
   if (options.choice("reproducible", {"on", "off"}) == "on") restrict_targets_everywhere(world);
 }
 
