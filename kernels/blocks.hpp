@@ -57,8 +57,9 @@ inline constexpr std::int64_t kRungStripeRows = 512;
 // second-level cache although the weights of a dense block stream through it.
 inline constexpr std::int64_t kGroupRows = 2048;
 
-// Weights of dense parts, and values that meet their gaps, are this large or zero: products then
-// stay so far above the smallest float that adding zero for a gap changes no bit.
+// All weights of rows in dense parts, and the values of all inputs up to these parts, are this
+// large or zero: products then stay so far above the smallest float that no sum is a negative zero,
+// and adding zero for a gap changes no bit.
 inline constexpr float kLeastDenseWeight = 0x1p-50F;
 
 // The rows of one stripe inside one block of inputs, or those of them that have nearly all its

@@ -34,6 +34,21 @@ HWY_INLINE bool gaps_change_nothing(const float* x, int64_t floats) {
   return true;
 }
 
+// How many inputs, from the first on, are known to be so. Those before a dense part count as well:
+// a negative zero that they leave would be changed there.
+struct TameInputs {
+  int64_t count = 0;
+  bool ended = false;
+
+  HWY_INLINE bool reach(const SpmmArgs& a, int64_t end) {
+    if (!ended && count < end) {
+      ended = !gaps_change_nothing(a.in + count * kPanelWidth, (end - count) * kPanelWidth);
+      if (!ended) count = end;
+    }
+    return count >= end;
+  }
+};
+
 // One row, weight by weight, without its gaps.
 HWY_NOINLINE void run_gapped_row(const SpmmArgs& a, const Tile& tile, uint32_t r, const float* in) {
   const size_t step = kPairVectors * hn::Lanes(Tag());
@@ -50,12 +65,12 @@ HWY_NOINLINE void run_gapped_row(const SpmmArgs& a, const Tile& tile, uint32_t r
 }
 
 // Adds a block's inputs to the sums of such rows; other parts begin and close them.
-HWY_NOINLINE void run_dense_part(const SpmmArgs& a, const BlockPart& part) {
+HWY_NOINLINE void run_dense_part(const SpmmArgs& a, const BlockPart& part, TameInputs& tame) {
   const Tile* const begin = a.dense_tiles + part.pair_begin;
   const Tile* const end = a.dense_tiles + part.pair_end;
   const float* in = a.in + part.first_input * kPanelWidth;
   const int64_t count = begin->count;
-  if (!gaps_change_nothing(in, count * kPanelWidth)) {
+  if (!tame.reach(a, part.first_input + count)) {
     for (const Tile* tile = begin; tile < end; ++tile) {
       for (uint32_t r = 0; r < tile->height; ++r) {
         const int64_t row = tile->rows[r];

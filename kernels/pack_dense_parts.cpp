@@ -41,7 +41,7 @@ class Finder {
   void find(std::uint32_t row) {
     std::int64_t k = rows_.begin(row);
     const std::int64_t end = k + rows_.count(row);
-    if (!may_hold_any(k, end)) return;
+    if (!may_hold_any(k, end) || !all_large(k, end)) return;
     while (end - k >= needed_) {
       const std::int64_t block = block_of(k), next = block_of(k + needed_ - 1);
       if (next == block) {
@@ -89,12 +89,15 @@ class Finder {
     return k + (std::lower_bound(indices.begin(), indices.end(), block * width_) - indices.begin());
   }
 
-  void add(std::uint32_t row, std::int64_t block, std::int64_t begin, std::int64_t end) {
+  // All of a row: a negative zero that its other weights leave would be changed at a gap.
+  bool all_large(std::int64_t begin, std::int64_t end) const {
     const auto values = rows_.iso ? rows_.values : rows_.values.subspan(at(begin), at(end - begin));
-    const bool large = std::all_of(values.begin(), values.end(), [](float weight) {
-      return std::abs(weight) >= kLeastDenseWeight;
-    });
-    if (large) found_.push_back({row / stripe_, block, row, begin, end});
+    return std::all_of(values.begin(), values.end(),
+                       [](float weight) { return std::abs(weight) >= kLeastDenseWeight; });
+  }
+
+  void add(std::uint32_t row, std::int64_t block, std::int64_t begin, std::int64_t end) {
+    found_.push_back({row / stripe_, block, row, begin, end});
   }
 
   const LocalRows& rows_;

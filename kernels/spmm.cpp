@@ -44,6 +44,7 @@ void take_maxima(const SpmmArgs& a) {
 // Rows with inputs of their own, block after block.
 void run_parts(const SpmmArgs& a) {
   SliceAhead ahead{nullptr, nullptr, 0};
+  TameInputs tame;
   int64_t block = -1;
   for (int64_t p = 0; p < a.part_count; ++p) {
     const BlockPart& part = a.parts[p];
@@ -51,7 +52,7 @@ void run_parts(const SpmmArgs& a) {
     block = part.first_input;
     if (part.row_begin >= a.row_end || part.row_end <= a.row_begin) continue;
     if (part.dense) {
-      run_dense_part(a, part);
+      run_dense_part(a, part, tame);
     } else if (a.pairs != nullptr) {
       run_pair_part(a, part, ahead);
     } else {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "kernels/bfloat16.hpp"
 #include "tests/kernels/spmm_cases.hpp"
@@ -223,6 +224,38 @@ BOOST_AUTO_TEST_CASE(gaps_of_dense_parts_change_no_bit) {
   }
   BOOST_CHECK_GT(dense, weights / 10);
   BOOST_CHECK_GT(negative_zeros, kCases / 25);
+}
+
+// A sum that underflows before a dense part is a negative zero, which a gap there must not change:
+// neither where an activation is tiny nor where a weight is.
+BOOST_AUTO_TEST_CASE(gaps_keep_a_negative_zero_from_before) {
+  constexpr std::int64_t kRows = 8, kCols = 64, kWidth = 16, kGap = 20;
+  for (const auto& [first_weight, first_input] :
+       {std::pair(0.25F, -0x1p-149F), std::pair(0x1p-140F, -0x1p-30F)}) {
+    Random random(7);
+    Case c;
+    c.rows = testing::rows_where(random, kRows, kCols, false, [](std::int64_t, std::int64_t col) {
+      return col == 0 || (col >= kWidth && col < 2 * kWidth && col != kGap);
+    });
+    std::fill(c.rows.values.begin(), c.rows.values.end(), 0.5F);
+    for (std::int64_t row = 0; row < kRows; ++row) {
+      c.rows.values[static_cast<std::size_t>(c.rows.pointers[static_cast<std::size_t>(row)])] =
+          first_weight;
+    }
+    c.in = Floats(kCols * kPanelWidth, -0.0F);
+    std::fill_n(c.in.data(), kPanelWidth, first_input);
+    std::fill_n(c.in.data() + kGap * kPanelWidth, kPanelWidth, 1.0F);
+    for (const std::int64_t target : testing::single_targets()) {
+      const OnTarget guard(target);
+      if (!OnTarget::fuses()) continue;
+      for (const RowOrder order : {RowOrder::kPairs, RowOrder::kRungs}) {
+        c.form = {false, kWidth, order};
+        const Result result = run(c);
+        for (const float y : result.out.span()) BOOST_CHECK(y == 0 && std::signbit(y));
+        BOOST_CHECK_EQUAL(first_wrong_bits(c, result.out), -1);
+      }
+    }
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
