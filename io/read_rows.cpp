@@ -10,6 +10,7 @@
 #include "framework/memory.hpp"
 #include "framework/parallel.hpp"
 #include "io/row_reading.hpp"
+#include "kernels/local_rows.hpp"
 
 namespace espalier::io {
 namespace {
@@ -218,14 +219,6 @@ bool read_filters(const DataFile& file, const MatrixInfo& matrix, Range range, C
   return values_finite(rows.values);
 }
 
-bool any_zero(std::span<const float> values) {
-  std::uint32_t zeros = 0;
-  for (const float value : values) {
-    zeros |= value == 0 ? 1U : 0U;
-  }
-  return zeros != 0;
-}
-
 // Puts the values of one row from column `first` on that are not zero behind `kept` others.
 //   returns  how many there are then; what lies behind them is left over
 std::int64_t append_nonzero(std::span<const float> found, std::int64_t first, std::int64_t kept,
@@ -238,7 +231,7 @@ std::int64_t append_nonzero(std::span<const float> found, std::int64_t first, st
   std::uint32_t* index = rows.indices.data() + kept;
   float* value = rows.values.data() + kept;
   auto column = static_cast<std::uint32_t>(first);
-  if (!any_zero(found)) {
+  if (!kernels::any_zero(found)) {
     std::iota(index, index + found.size(), column);
     std::copy(found.begin(), found.end(), value);
     return kept + std::ssize(found);

@@ -1,6 +1,8 @@
 // Compiled once for each target: the lines up to HWY_ONCE are included again by foreach_target.h.
 #include "kernels/spmm.hpp"
 
+#include <utility>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/compact.cpp"
 #include <hwy/foreach_target.h>
@@ -98,6 +100,14 @@ HWY_NOINLINE void move_rows(const float* source, float* target, int64_t rows,
   }
 }
 
+// By the loop for `used` parts, if there is one: up to as many as there are numbers.
+template <size_t... kNumbers>
+HWY_INLINE bool move_counted(std::index_sequence<kNumbers...>, const float* source, float* target,
+                             int64_t rows, const MovedPart* parts, size_t used) {
+  return ((used == kNumbers + 1 && (move_rows<kNumbers + 1>(source, target, rows, parts), true)) ||
+          ...);
+}
+
 // Moves `count` columns of one source panel to consecutive columns of one target panel, row by row:
 // then the parts of a target row are written while its lines are at hand. Lanes are named once for
 // all rows; stores are whole vectors, since masked ones take ten times as long on some machines.
@@ -106,30 +116,10 @@ void move_some(const float* source, float* target, int64_t rows, const uint8_t* 
                int64_t count, int64_t to) {
   MovedPart parts[kPanelWidth];  // a vector has at least one lane
   const size_t used = make_parts(columns, count, to, parts);
-  switch (used) {
-    case 0:
-      return;
-    case 1:
-      return move_rows<1>(source, target, rows, parts);
-    case 2:
-      return move_rows<2>(source, target, rows, parts);
-    case 3:
-      return move_rows<3>(source, target, rows, parts);
-    case 4:
-      return move_rows<4>(source, target, rows, parts);
-    case 5:
-      return move_rows<5>(source, target, rows, parts);
-    case 6:
-      return move_rows<6>(source, target, rows, parts);
-    case 7:
-      return move_rows<7>(source, target, rows, parts);
-    case 8:
-      return move_rows<8>(source, target, rows, parts);
-    default:
-      for (int64_t row = 0; row < rows; ++row, source += kPanelWidth, target += kPanelWidth) {
-        MoveVector moved[kPanelWidth];
-        move_row(source, target, parts, used, moved);
-      }
+  if (move_counted(std::make_index_sequence<8>(), source, target, rows, parts, used)) return;
+  for (int64_t row = 0; row < rows; ++row, source += kPanelWidth, target += kPanelWidth) {
+    MoveVector moved[kPanelWidth];
+    move_row(source, target, parts, used, moved);
   }
 }
 

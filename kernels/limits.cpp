@@ -17,40 +17,21 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Twelve chains: more than latency (4) x ports (2) needs, few enough to leave 16 registers alone.
 // The values converge to 1/2, so nothing overflows or turns denormal.
 int64_t fma_rounds(int64_t rounds, const float* starts, float* sink) {
-  const hn::ScalableTag<float> d;
+  const hn::CappedTag<float, 16> d;
   const auto half = hn::Set(d, 0.5F);
   const auto quarter = hn::Set(d, 0.25F);
   // Starts known only at run time: chains that are provably equal would be computed once.
-  auto a0 = hn::Set(d, starts[0]);
-  auto a1 = hn::Set(d, starts[1]);
-  auto a2 = hn::Set(d, starts[2]);
-  auto a3 = hn::Set(d, starts[3]);
-  auto a4 = hn::Set(d, starts[4]);
-  auto a5 = hn::Set(d, starts[5]);
-  auto a6 = hn::Set(d, starts[6]);
-  auto a7 = hn::Set(d, starts[7]);
-  auto a8 = hn::Set(d, starts[8]);
-  auto a9 = hn::Set(d, starts[9]);
-  auto a10 = hn::Set(d, starts[10]);
-  auto a11 = hn::Set(d, starts[11]);
+  hn::Vec<decltype(d)> chains[12];
+#pragma GCC unroll 12
+  for (int c = 0; c < 12; ++c) chains[c] = hn::Set(d, starts[c]);
   for (int64_t i = 0; i < rounds; ++i) {
-    a0 = hn::MulAdd(a0, half, quarter);
-    a1 = hn::MulAdd(a1, half, quarter);
-    a2 = hn::MulAdd(a2, half, quarter);
-    a3 = hn::MulAdd(a3, half, quarter);
-    a4 = hn::MulAdd(a4, half, quarter);
-    a5 = hn::MulAdd(a5, half, quarter);
-    a6 = hn::MulAdd(a6, half, quarter);
-    a7 = hn::MulAdd(a7, half, quarter);
-    a8 = hn::MulAdd(a8, half, quarter);
-    a9 = hn::MulAdd(a9, half, quarter);
-    a10 = hn::MulAdd(a10, half, quarter);
-    a11 = hn::MulAdd(a11, half, quarter);
+#pragma GCC unroll 12
+    for (int c = 0; c < 12; ++c) chains[c] = hn::MulAdd(chains[c], half, quarter);
   }
-  const auto s0 = hn::Add(hn::Add(a0, a1), hn::Add(a2, a3));
-  const auto s1 = hn::Add(hn::Add(a4, a5), hn::Add(a6, a7));
-  const auto s2 = hn::Add(hn::Add(a8, a9), hn::Add(a10, a11));
-  *sink = hn::GetLane(hn::Add(hn::Add(s0, s1), s2));
+  auto all = hn::Zero(d);
+#pragma GCC unroll 12
+  for (int c = 0; c < 12; ++c) all = hn::Add(all, chains[c]);
+  *sink = hn::GetLane(all);
   return static_cast<int64_t>(hn::Lanes(d));
 }
 
