@@ -41,22 +41,22 @@ void move_to(std::span<float* const> targets, std::int64_t to, std::int64_t rows
 }  // namespace
 
 DepthFirst::DepthFirst(const ShardedNetwork& network, const PanelFeatures& features,
-                       std::int64_t block_panels)
+                       std::int64_t most_panels)
     : network_(network),
       features_(features),
-      block_panels_(to_size(block_panels)),
-      memory_(to_size(panel_floats(network) * pool_panels(block_panels))),
+      memory_(to_size(panel_floats(network) * pool_panels(most_panels))),
       waiting_(network.layers.size()),
       work_(network.layers.size()) {
   // Columns that no sample has yet are computed along: they must hold numbers.
   std::fill_n(memory_.data(), memory_.size(), 0.0F);
-  for (std::int64_t panel = 0; panel < pool_panels(block_panels); ++panel) {
+  for (std::int64_t panel = 0; panel < pool_panels(most_panels); ++panel) {
     free_.push_back(memory_.data() + panel * panel_floats(network));
   }
 }
 
 void DepthFirst::run(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
-                     DepthFirstOutcome& outcome) {
+                     std::int64_t block_panels, DepthFirstOutcome& outcome) {
+  block_panels_ = to_size(block_panels);
   const double start = now_seconds();
   Block block;
   block.samples.assign(ids.begin(), ids.end());

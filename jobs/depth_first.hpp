@@ -31,19 +31,17 @@ struct DepthFirstOutcome {
 // to fill it up, so that survivors of the whole wave share panels.
 class DepthFirst {
  public:
-  // `block_panels`: panels of a full block. Borrows network and features; allocates
-  // pool_panels(block_panels) panels of the network's widest layer, first touched here.
+  // `most_panels`: of a block. Borrows network and features; allocates pool_panels(most_panels)
+  // panels of the network's widest layer, first touched here.
   DepthFirst(const ShardedNetwork& network, const PanelFeatures& features,
-             std::int64_t block_panels);
+             std::int64_t most_panels);
 
-  static std::int64_t pool_panels(std::int64_t block_panels) noexcept {
-    return 4 * block_panels + 1;
-  }
+  static std::int64_t pool_panels(std::int64_t most_panels) noexcept { return 4 * most_panels + 1; }
 
   // Takes samples `ids` (rows of `samples`, at most block_panels panels) through the layers, unless
-  // their rest is set aside for finish().
+  // their rest is set aside for finish(). `block_panels`: of a full block, at most most_panels.
   void run(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
-           DepthFirstOutcome& outcome);
+           std::int64_t block_panels, DepthFirstOutcome& outcome);
   // Takes what was set aside to the end.
   void finish(DepthFirstOutcome& outcome);
 
@@ -68,7 +66,7 @@ class DepthFirst {
 
   const ShardedNetwork& network_;
   const PanelFeatures& features_;
-  std::size_t block_panels_;
+  std::size_t block_panels_ = 0;
   AlignedBuffer<float> memory_;
   std::vector<float*> free_;
   std::vector<Block> waiting_;  // by the layer they wait before; no samples: none

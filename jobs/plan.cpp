@@ -59,18 +59,14 @@ std::int64_t bytes_per_sample(const io::Network& network, int row_shards,
   return (panels + dealt) * static_cast<std::int64_t>(sizeof(float));
 }
 
-// Panels of a block whose inputs and outputs, one panel at a time, stay in three quarters of the
-// second-level cache, or else of the share of the third; the weights pass through the rest. With
-// less than two the weights would be fetched as often as the activations.
+// Panels of a block whose inputs and outputs stay in three quarters of the second-level cache or of
+// the share of the third, whichever holds more; the weights pass through the rest. With less than
+// two the weights would be fetched as often as the activations.
 std::int64_t plan_block(std::int64_t panel_bytes, const Allocation& allocation) {
   constexpr std::int64_t kMostPanels = 8;
-  for (const std::int64_t bytes : {allocation.cache_bytes, allocation.third_cache_bytes}) {
-    const std::int64_t panels = bytes / 4 * 3 / panel_bytes - 1;
-    if (panels >= 2) {
-      return std::min(panels, kMostPanels);
-    }
-  }
-  return 0;
+  const std::int64_t bytes = std::max(allocation.cache_bytes, allocation.third_cache_bytes);
+  const std::int64_t panels = bytes / 4 * 3 / panel_bytes - 1;
+  return panels >= 2 ? std::min(panels, kMostPanels) : 0;
 }
 
 // Whether no sample is ever left out: the last layer gives something for one that has died.

@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(panels_go_depth_first_where_two_or_more_fit_the_cache) {
   BOOST_TEST(block(1024, 110 * kMiB) == 0);      // no room for the threads' own panels
   BOOST_TEST(block(1024, 1024 * kMiB, 1, kMiB / 2, 16 * kMiB) == 8);  // in the third level
   BOOST_TEST(block(1024, 1024 * kMiB, 1, kMiB / 2, 2 * kMiB) == 5);
-  BOOST_TEST(block(1024, 1024 * kMiB, 1, 2 * kMiB, 16 * kMiB) == 5);  // rather in the second
+  BOOST_TEST(block(1024, 1024 * kMiB, 1, 2 * kMiB, 16 * kMiB) == 8);  // which holds more
   BOOST_TEST(block(1024, 110 * kMiB, 1, kMiB / 2, 16 * kMiB) == 0);
   BOOST_TEST(block(32768, 1024 * kMiB, 1, kMiB / 2, 16 * kMiB) == 0);
 }
