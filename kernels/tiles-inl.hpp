@@ -163,15 +163,6 @@ HWY_INLINE void finish_rows(const SpmmArgs& a, const TileView& tile, int64_t beg
   }
 }
 
-template <int kHeight, int kVectors>
-HWY_INLINE void run_rows(const SpmmArgs& a, const TileView& tile, int64_t row) {
-  const size_t step = kVectors * hn::Lanes(Tag());
-  for (size_t column = 0; column < static_cast<size_t>(a.columns); column += step) {
-    run_columns<kHeight, kVectors>(a, tile, row, column);
-  }
-  finish_rows(a, tile, row, row + kHeight);
-}
-
 HWY_INLINE const float* input_at(const SpmmArgs& a, int64_t index) {
   const size_t input = a.narrow != nullptr ? a.narrow[index] : a.wide[index];
   return a.in + input * kPanelWidth;
@@ -210,7 +201,7 @@ struct TilesAhead {
       row = 0;
       ++tile;
     }
-    for (int n = 0; n < 12 && values < values_end; ++n, values += 16) {
+    for (int n = 0; n < 24 && values < values_end; ++n, values += 16) {
       __builtin_prefetch(values, 0, 3);
     }
   }
@@ -230,6 +221,16 @@ HWY_INLINE TilesAhead group_ahead(const SpmmArgs& a, int64_t next, int64_t tiles
   ahead.tile = a.tiles + next;
   ahead.tile_end = a.tiles + HWY_MIN(a.tile_count, next + tiles);
   return ahead;
+}
+
+template <int kHeight, int kVectors>
+HWY_INLINE void run_rows(const SpmmArgs& a, const TileView& tile, int64_t row, TilesAhead& ahead) {
+  const size_t step = kVectors * hn::Lanes(Tag());
+  for (size_t column = 0; column < static_cast<size_t>(a.columns); column += step) {
+    run_columns<kHeight, kVectors>(a, tile, row, column);
+    ahead.fetch(a);
+  }
+  finish_rows(a, tile, row, row + kHeight);
 }
 
 // Sixteen registers hold twelve sums, four rows x three vectors: each activation loaded serves four
@@ -257,13 +258,13 @@ HWY_INLINE void run_rows_by_threes(const SpmmArgs& a, const TileView& tile, int6
 // As many rows at once as the target's registers hold accumulators for; the more, the fewer
 // vectors of samples beside one another. Returns where the next ones begin.
 HWY_INLINE int64_t run_some_rows(const SpmmArgs& a, const TileView& tile, int64_t row, int64_t end,
-                                 [[maybe_unused]] TilesAhead& ahead) {
+                                 TilesAhead& ahead) {
   const int64_t left = end - row;
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_ARCH_ARM_A64
   constexpr int kFew = 4;  // vectors for four rows and less, of 32 registers
-  if (left >= 8) return run_rows<8, 2>(a, tile, row), row + 8;
-  if (left >= 4) return run_rows<4, kFew>(a, tile, row), row + 4;
-  if (left == 3) return run_rows<3, kFew>(a, tile, row), end;
+  if (left >= 8) return run_rows<8, 2>(a, tile, row, ahead), row + 8;
+  if (left >= 4) return run_rows<4, kFew>(a, tile, row, ahead), row + 4;
+  if (left == 3) return run_rows<3, kFew>(a, tile, row, ahead), end;
 #else
   if (left >= 4) {
     const int64_t fours = row + left / 4 * 4;
@@ -271,8 +272,8 @@ HWY_INLINE int64_t run_some_rows(const SpmmArgs& a, const TileView& tile, int64_
   }
   if (left == 3) return run_rows_by_threes<3>(a, tile, row, end, ahead), end;
 #endif
-  if (left == 2) return run_rows<2, 4>(a, tile, row), end;
-  return run_rows<1, 4>(a, tile, row), end;
+  if (left == 2) return run_rows<2, 4>(a, tile, row, ahead), end;
+  return run_rows<1, 4>(a, tile, row, ahead), end;
 }
 
 // Rows of a tile that a range of rows cuts through are done one by one.
@@ -284,7 +285,7 @@ HWY_INLINE void run_tile(const SpmmArgs& a, const Tile& tile, const TileView& vi
     return;
   }
   for (int64_t row = 0; row < height; ++row) {
-    if (tile.rows[row] >= a.row_begin && tile.rows[row] < a.row_end) run_rows<1, 4>(a, view, row);
+    if (tile.rows[row] >= a.row_begin && tile.rows[row] < a.row_end) run_rows<1, 4>(a, view, row, ahead);
   }
 }
 
