@@ -147,13 +147,13 @@ std::vector<BenchLayer> bench_layers() {
   };
   return {{"shared", [] { return shared_pattern(1); }, 1, 64, [] { return shared_pattern(2); }},
           {"dense", random(4096, 1.0), 8, 1},
-          {"unstructured50", random(4096, 0.50), 64, 1},
-          {"unstructured70", random(4096, 0.30), 64, 1},
-          {"unstructured90", random(4096, 0.10), 64, 1},
-          {"unstructured95", random(4096, 0.05), 64, 1},
-          {"unstructured97", random(4096, 0.03), 64, 1},
-          {"skewed90", [] { return skewed_rows(1, 4096, 4096, 0.10); }, 64, 1},
-          {"unstructured99", random(16384, 0.01), 16, 1}};
+          {"unstructured50", random(4096, 0.50), 64, 8},
+          {"unstructured70", random(4096, 0.30), 64, 8},
+          {"unstructured90", random(4096, 0.10), 64, 8},
+          {"unstructured95", random(4096, 0.05), 64, 8},
+          {"unstructured97", random(4096, 0.03), 64, 8},
+          {"skewed90", [] { return skewed_rows(1, 4096, 4096, 0.10); }, 64, 8},
+          {"unstructured99", random(16384, 0.01), 16, 4}};
 }
 
 double measure_peak(int threads) {
@@ -195,20 +195,20 @@ BenchFigure measure_layer(const BenchLayer& layer) {
   kernels::PackedLayer packed = pack(rows, all_inputs(rows.cols));
   const Places places = places_in_network(layer, rows, packed);
   Panels panels(rows, layer.panels);
-  const bool loads = 2 * std::ssize(packed.blocked().indices) > packed.nnz();
+  const bool loads = 2 * packed.blocked().weights > packed.nnz();
   const std::span<const float> near = panels.in.span().first(
       std::min(panels.in.size(), to_size(cache_bytes(1)) / 2 / sizeof(float)));
   std::vector<double> seconds, ratios, ratios_to_loads;
   const double edges = static_cast<double>(packed.nnz() * kWidth * layer.rounds);
   double limit = 0;
-  // Timed panel by panel, by the thread's own clock and next to the peak, so that what else the
+  // Timed some panels at a time, by the thread's own clock and next to the peak, so that what else the
   // machine does falls on both.
   for (int timing = 0; timing <= kShortTimings; ++timing) {
     limit = measure_peak(1);
     const double loading_peak = loads ? kernels::measure_loading_fma_peak(near) : 0;
     const double start = thread_seconds();
     for (std::int64_t round = 0; round < layer.rounds; ++round) {
-      panels.run(packed, timing % layer.panels);
+      panels.run(packed, (timing * layer.rounds + round) % layer.panels);
     }
     if (timing > 0) {  // the first one warms up
       seconds.push_back(thread_seconds() - start);

@@ -15,7 +15,7 @@ struct BenchLayer {
   std::string name;
   std::function<kernels::CsrRows()> make;
   std::int64_t panels;  // different ones, so that what does not fit a cache is not there by chance
-  std::int64_t rounds;  // over all panels
+  std::int64_t rounds;  // panels of one timing, one after another
   // The layer that follows in a network: what lies before and after this one then stands as
   // number_boundaries puts it. None: in the order of neurons.
   std::function<kernels::CsrRows()> next{};

@@ -29,29 +29,29 @@ struct TiledRows {
   Storage<float> values;  // where all are equal, kTileRows copies of the one
 };
 
-// Two rows inside one block of inputs. Rows of a part are sorted by count, so the first one's
-// weights are as many as, or a few less than, the second one's.
-struct RowPair {
-  std::uint32_t rows[2];  // rows[0] is kNoRow where the second has no partner
-  std::uint32_t common;   // weights that both have: stored first, alternating
-  std::uint32_t tail;     // weights that only the second has
-};
-
-inline constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
-
-// Rows of equal count inside one block of inputs, their weights one row after another.
+// Rows of equal count inside one block of inputs: four at a time with their weights side by side
+// (BlockedRows::rows_beside) and what is left of them one row after another, or all like that.
 struct Rung {
   std::uint32_t count;  // weights of each
   std::uint32_t rows;
 };
 
+// Rows that run at once where registers hold the sums of so many: weight k of row r stands at
+// 4 k + r.
+inline constexpr int kRowsBeside = 4;
+inline constexpr int kRowsBesideFloats = 16;  // of a vector of such registers
+
 // Rows whose sums are fetched ahead: so many entries follow the last row's.
 inline constexpr std::int64_t kRungAhead = 4;
+static_assert(kRungAhead >= kRowsBeside);
 
-// Rows of one part at most: enough that sorting by count leaves short tails, or rungs of several
-// rows; few enough that the work can be cut between parts.
-inline constexpr std::int64_t kStripeRows = 256;
-inline constexpr std::int64_t kRungStripeRows = 512;
+// Indices of the next weights are read before it is known that there are any.
+inline constexpr std::int64_t kIndexSlack = kRowsBeside;
+
+// Rows of one part at most: enough that rungs have several rows; few enough that the work can be
+// cut between parts.
+inline constexpr std::int64_t kStripeRows = 512;
+inline constexpr std::int64_t kStripeRowsBeside = 1024;
 
 // Rows that go through all blocks before the next ones: their sums (512 KiB) stay in the
 // second-level cache although the weights of a dense block stream through it.
@@ -67,7 +67,7 @@ inline constexpr float kLeastDenseWeight = 0x1p-50F;
 struct BlockPart {
   std::int64_t first_input;           // local input that index 0 stands for
   std::int64_t first_weight;          // into indices and values
-  std::int64_t pair_begin, pair_end;  // or those of its rungs, or of its dense tiles
+  std::int64_t begin, end;            // of its rungs, or of its dense tiles
   std::int64_t row_begin, row_end;    // all its rows lie in here
   std::int64_t first_place;           // into rung_rows
   bool opens, closes;                 // the first, the last part of these rows: holds all of them
@@ -78,11 +78,12 @@ struct BlockPart {
 // first-level cache. Parts are ordered by group of rows and block, so every sum still ascends.
 struct BlockedRows {
   std::vector<BlockPart> parts;
-  Storage<RowPair> pairs;  // this, or the next two
   std::vector<Rung> rungs;
   std::vector<std::uint32_t> rung_rows;
-  Storage<std::uint16_t> indices;  // of a pair alternating; little-endian loads take both
-  Storage<float> values;           // where all are equal, two copies of the one
+  int rows_beside = 1;
+  std::int64_t weights = 0;        // in rungs
+  Storage<std::uint16_t> indices;  // kIndexSlack more than weights
+  Storage<float> values;           // one where all are equal
   std::vector<Tile> dense_tiles;   // count: a block's inputs; no indices
   Storage<float> dense_values;     // of these tiles, 0 in the gaps
   std::int64_t dense_weights = 0;  // without the gaps

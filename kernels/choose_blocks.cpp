@@ -16,16 +16,18 @@ struct Width {
   std::int64_t inputs;
   double weight_cycles;
 };
-constexpr std::array<Width, 10> kPairWidths = {{{128, 2.65},
-                                                {160, 2.65},
-                                                {192, 2.75},
-                                                {256, 3.25},
-                                                {384, 4.0},
-                                                {512, 4.4},
-                                                {1024, 5.2},
-                                                {2048, 5.7},
-                                                {4096, 7.0},
-                                                {16384, 15.3}}};
+// Four rows at once, four multiply-adds a weight.
+constexpr std::array<Width, 11> kFourRowWidths = {{{96, 3.0},
+                                                   {112, 3.0},
+                                                   {128, 3.05},
+                                                   {160, 3.15},
+                                                   {192, 3.4},
+                                                   {256, 3.9},
+                                                   {384, 4.6},
+                                                   {512, 5.0},
+                                                   {1024, 5.8},
+                                                   {2048, 6.3},
+                                                   {16384, 15.3}}};
 // Eight multiply-adds a weight: four cycles at best.
 constexpr std::array<Width, 9> kRungWidths = {{{96, 4.95},
                                                {128, 5.2},
@@ -61,26 +63,27 @@ std::int64_t cheapest(std::span<const Width> widths, std::int64_t inputs, double
 std::int64_t rows_at_once(std::int64_t near_bytes, std::int64_t weights_of_visit) {
   constexpr std::int64_t kRowBytes = 4 * kPanelWidth, kWeightBytes = 6;
   const std::int64_t rows = near_bytes / (kRowBytes + kWeightBytes * weights_of_visit);
-  return std::clamp(rows / kRungStripeRows * kRungStripeRows, kRungStripeRows, kGroupRows);
+  return std::clamp(rows / kStripeRows * kStripeRows, kStripeRows, kGroupRows);
 }
 
 }  // namespace
 
-BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_t nnz, bool rungs) {
+BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_t nnz,
+                          int rows_beside) {
   const auto rows = static_cast<double>(members);
   const auto weights = static_cast<double>(nnz);
-  if (rungs) {
+  if (rows_beside == 1) {
     constexpr double kVisitCycles = 45;
     constexpr std::int64_t kNearBytes = std::int64_t{384} << 10;  // of a cache of 512 KiB
     const std::int64_t width = cheapest(kRungWidths, inputs, rows, weights, kVisitCycles);
     const std::int64_t visits = members * ((inputs + width - 1) / width);
-    return {true, width, rows_at_once(kNearBytes, visits > 0 ? nnz / visits : 0)};
+    return {1, width, kStripeRows, rows_at_once(kNearBytes, visits > 0 ? nnz / visits : 0)};
   }
   // Rows whose sums stay in 1.25 MiB; and a panel that is worth fetching again for each group.
   constexpr std::int64_t kMiddleRows = 5120, kNearInputs = 8192;
-  const double visit_cycles = members <= kMiddleRows ? 12 : 22;
-  return {false, cheapest(kPairWidths, inputs, rows, weights, visit_cycles),
-          inputs <= kNearInputs ? kGroupRows : std::int64_t{1} << 40};
+  const double visit_cycles = members <= kMiddleRows ? 13.5 : 22;
+  return {kRowsBeside, cheapest(kFourRowWidths, inputs, rows, weights, visit_cycles),
+          kStripeRowsBeside, inputs <= kNearInputs ? kGroupRows : std::int64_t{1} << 40};
 }
 
 }  // namespace espalier::kernels

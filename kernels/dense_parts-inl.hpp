@@ -9,7 +9,7 @@
 
 #include <hwy/highway.h>
 
-#include "kernels/blocks-inl.hpp"
+#include "kernels/rungs-inl.hpp"
 #include "kernels/tiles-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -51,23 +51,24 @@ struct TameInputs {
 
 // One row, weight by weight, without its gaps.
 HWY_NOINLINE void run_gapped_row(const SpmmArgs& a, const Tile& tile, uint32_t r, const float* in) {
-  const size_t step = kPairVectors * hn::Lanes(Tag());
   const int64_t row = tile.rows[r];
-  for (size_t column = 0; column < kPanelWidth; column += step) {
-    Vector sums[kPairVectors];
-    load_sums(a.out + row * kPanelWidth + column, false, sums);
+  for (size_t column = 0; column < kPanelWidth; column += kRowColumns) {
+    float* const out = a.out + row * kPanelWidth + column;
+    Vector sums[kRowVectors];
+    load_sums<false>(out, sums);
     const float* w = a.dense_values + tile.first_value + r;
     for (uint32_t k = 0; k < tile.count; ++k, w += tile.height) {
-      if (*w != 0) add_weight(*w, in + size_t{k} * kPanelWidth + column, sums);
+      if (*w == 0) continue;
+      add_to_row(hn::Set(Tag(), *w), in + size_t{k} * kPanelWidth + column, sums);
     }
-    store_sums(a, false, sums, row, column);
+    store_sums<false>(a, sums, out, row, column);
   }
 }
 
 // Adds a block's inputs to the sums of such rows; other parts begin and close them.
 HWY_NOINLINE void run_dense_part(const SpmmArgs& a, const BlockPart& part, TameInputs& tame) {
-  const Tile* const begin = a.dense_tiles + part.pair_begin;
-  const Tile* const end = a.dense_tiles + part.pair_end;
+  const Tile* const begin = a.dense_tiles + part.begin;
+  const Tile* const end = a.dense_tiles + part.end;
   const float* in = a.in + part.first_input * kPanelWidth;
   const int64_t count = begin->count;
   if (!tame.reach(a, part.first_input + count)) {

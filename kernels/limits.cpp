@@ -57,10 +57,10 @@ uint32_t load_rounds(const float* data, size_t count, int64_t rounds) {
 }
 
 // The innermost loop of a row with inputs of its own, `rounds` times over `data`.
-//   shapes   count: a multiple of 64
+//   shapes   count: a multiple of 128
 float loading_fma_rounds(const float* data, size_t count, int64_t rounds, float weight) {
   const hn::CappedTag<float, 16> d;
-  constexpr int kChains = HWY_MIN(8, static_cast<int>(64 / hn::MaxLanes(d)));
+  constexpr int kChains = 8;  // latency 4 x 2 ports
   const size_t lanes = hn::Lanes(d);
   const auto w = hn::Set(d, weight);
   hn::Vec<decltype(d)> sums[kChains];
@@ -136,9 +136,9 @@ double median_rate(double work, Stretch stretch) {
 
 // The numbers of data that whole turns take; at least one turn.
 std::size_t in_whole_turns(std::span<const float> data) {
-  constexpr std::size_t kTurn = 64;  // floats of one turn with the widest vectors
+  constexpr std::size_t kTurn = 128;  // floats of one turn with the widest vectors
   const std::size_t count = data.size() / kTurn * kTurn;
-  if (count == 0) throw std::invalid_argument("limits are measured on 64 floats or more");
+  if (count == 0) throw std::invalid_argument("limits are measured on 128 floats or more");
   return count;
 }
 

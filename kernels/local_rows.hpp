@@ -68,13 +68,11 @@ RowGroups group_rows(const LocalRows& rows);
 // zero.
 std::optional<TiledRows> pack_tiles(const LocalRows& rows, const RowGroups& groups);
 
-// From so many floats of a vector on, rows go in pairs.
-inline constexpr int kWideVectorFloats = 16;
-
 struct BlockChoice {
-  bool rungs;               // or pairs
-  std::int64_t inputs;      // of a block, at most 65536
-  std::int64_t group_rows;  // that go through all blocks before the next ones
+  int rows_beside;           // kRowsBeside, or one
+  std::int64_t inputs;       // of a block, at most 65536
+  std::int64_t stripe_rows;  // of a part at most
+  std::int64_t group_rows;   // that go through all blocks before the next ones
 };
 
 // Packs `members` (ascending) into blocks of inputs; nothing if a weight is zero.
@@ -84,6 +82,7 @@ std::optional<BlockedRows> pack_blocks(const LocalRows& rows,
                                        const BlockChoice& choice);
 
 // What the cost model expects to be fastest for `members` rows of `nnz` weights in all.
-BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_t nnz, bool rungs);
+BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_t nnz,
+                          int rows_beside);
 
 }  // namespace espalier::kernels

@@ -58,10 +58,11 @@ std::optional<Forms> pack_sums(const LocalRows& rows, const PackForm& form) {
   const Division division = divide(rows, form);
   auto tiled = pack_tiles(rows, division.groups);
   if (!tiled) return std::nullopt;
-  const bool rungs = form.order == RowOrder::kChosen ? vector_floats() < kWideVectorFloats
-                                                     : form.order == RowOrder::kRungs;
+  const int beside = form.rows_beside > 0                 ? form.rows_beside
+                     : vector_floats() == kRowsBesideFloats ? kRowsBeside
+                                                            : 1;
   BlockChoice choice =
-      choose_blocks(rows.inputs, std::ssize(division.singles), division.single_nnz, rungs);
+      choose_blocks(rows.inputs, std::ssize(division.singles), division.single_nnz, beside);
   if (form.block_inputs > 0) choice.inputs = form.block_inputs;
   DenseParts dense = pack_dense_parts(rows, division.singles, choice);
   const LocalRows& others = dense.parts.empty() ? rows : dense.rest;
@@ -89,7 +90,7 @@ std::vector<std::uint32_t> used_inputs(const CsrRows& rows) {
 }
 
 std::int64_t PackedLayer::bytes() const noexcept {
-  return bytes_of(blocked_.parts) + bytes_of(blocked_.pairs) + bytes_of(blocked_.rungs) +
+  return bytes_of(blocked_.parts) + bytes_of(blocked_.rungs) +
          bytes_of(blocked_.rung_rows) + bytes_of(blocked_.indices) + bytes_of(blocked_.values) +
          bytes_of(blocked_.dense_tiles) + bytes_of(blocked_.dense_values) + bytes_of(tiled_.tiles) +
          bytes_of(tiled_.narrow) + bytes_of(tiled_.wide) + bytes_of(tiled_.values) +
@@ -99,8 +100,7 @@ std::int64_t PackedLayer::bytes() const noexcept {
 std::string PackedLayer::block_names() const {
   if (nnz_ == 0) return "empty";
   if (!maxima_.pointers.empty()) return "maximum";
-  const auto blocked = static_cast<std::int64_t>(blocked_.indices.size());
-  const std::int64_t shared = nnz_ - blocked - blocked_.dense_weights;
+  const std::int64_t shared = nnz_ - blocked_.weights - blocked_.dense_weights;
   std::ostringstream names;
   const auto add = [&](const std::string& name, std::int64_t weights) {
     if (weights == 0) return;
@@ -109,7 +109,7 @@ std::string PackedLayer::block_names() const {
   };
   add("shared", shared);
   add("dense", blocked_.dense_weights);
-  add("blocked by " + std::to_string(blocked_.block_inputs), blocked);
+  add("blocked by " + std::to_string(blocked_.block_inputs), blocked_.weights);
   return names.str();
 }
 

@@ -15,16 +15,12 @@ namespace espalier::kernels {
 //   cost     O(nnz + cols / 64)
 std::vector<std::uint32_t> used_inputs(const CsrRows& rows);
 
-// How rows stand in a block: two at a time, for 32 registers of 16 floats, or one at a time in
-// rungs of equal count, for less.
-enum class RowOrder { kChosen, kPairs, kRungs };
-
 // How rows are packed; the default leaves it to the cost model. The result of spmm is the same for
 // every form but the last two: others serve tests and measurements.
 struct PackForm {
   bool share = true;              // rows with the same inputs go into tiles
   std::int64_t block_inputs = 0;  // inputs of a block for all other rows, 0: chosen
-  RowOrder order = RowOrder::kChosen;
+  int rows_beside = 0;            // in such a block: one or kRowsBeside, 0: chosen
   bool round_weights = false;  // to bfloat16, before they are packed
   bool round_outputs = false;  // to bfloat16, after activation and clamp
   bool maximum = false;        // each output is the largest of its inputs, not a sum

@@ -10,7 +10,7 @@
 namespace espalier::kernels {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "pairs of indices are loaded as one");
+static_assert(std::endian::native == std::endian::little, "four indices are loaded as one");
 
 constexpr std::int64_t kIndexRange = 65536;
 
@@ -26,7 +26,7 @@ class Builder {
         members_(members),
         choice_(choice),
         width_(choice.inputs),
-        stripe_(choice.rungs ? kRungStripeRows : kStripeRows),
+        stripe_(choice.stripe_rows),
         // Rows without any inputs need a part as well: something must write their zeros.
         blocks_(std::max<std::int64_t>((rows.inputs + width_ - 1) / width_, 1)) {
     std::int64_t nnz = 0;
@@ -36,12 +36,14 @@ class Builder {
     make_room();
     blocked_.block_inputs = width_;
     blocked_.stripe_rows = stripe_;
-    blocked_.indices.resize(at(nnz));
+    blocked_.rows_beside = choice.rows_beside;
+    blocked_.weights = nnz;
+    blocked_.indices.resize(at(nnz + kIndexSlack));
+    std::fill_n(blocked_.indices.end() - kIndexSlack, kIndexSlack, std::uint16_t{0});
     if (!rows.iso) blocked_.values.resize(at(nnz));
-    if (rows.iso && rows.nnz() > 0) blocked_.values.assign(2, rows.values[0]);
+    if (rows.iso && rows.nnz() > 0) blocked_.values.assign(1, rows.values[0]);
     const std::int64_t visits = std::min(slices, nnz + 2 * std::ssize(members));
-    (choice.rungs ? blocked_.rung_rows.reserve(at(visits + kRungAhead))
-                  : blocked_.pairs.reserve(at(visits / 2 + 1)));
+    blocked_.rung_rows.reserve(at(visits + kRungAhead));
   }
 
   // Nothing if a weight is zero.
@@ -63,7 +65,7 @@ class Builder {
                        return group_a != group_b ? group_a < group_b
                                                  : a.first_input < b.first_input;
                      });
-    if (choice_.rungs) blocked_.rung_rows.resize(blocked_.rung_rows.size() + at(kRungAhead));
+    blocked_.rung_rows.resize(blocked_.rung_rows.size() + at(kRungAhead));
     return std::move(blocked_);
   }
 
@@ -97,7 +99,7 @@ class Builder {
   bool gather(std::int64_t block, std::int64_t end) {
     const RunRange range = {
         static_cast<std::uint32_t>(block * width_),
-        static_cast<std::uint32_t>(std::min<std::int64_t>(end * width_, kNoRow)), end == blocks_};
+        static_cast<std::uint32_t>(std::min<std::int64_t>(end * width_, UINT32_MAX)), end == blocks_};
     cuts_.blocks = end - block;
     counts_.resize(at(cuts_.blocks) * cursors_.size());
     begins_[0] = 0;
@@ -130,7 +132,7 @@ class Builder {
     BlockPart part{};
     part.first_input = block * width_;
     part.first_weight = written_;
-    part.pair_begin = parts_made();
+    part.begin = std::ssize(blocked_.rungs);
     part.first_place = std::ssize(blocked_.rung_rows);
     part.row_begin = row_begin_;
     part.row_end = row_end_;
@@ -141,13 +143,9 @@ class Builder {
     first_near_ = static_cast<std::uint16_t>((block - first_block) * width_);
     const std::size_t skipped = sort_by_count(counts, part.opens || part.closes);
     const std::span order = std::span(sorted_).subspan(skipped);
-    choice_.rungs ? add_rungs(order, counts) : add_pairs(order, counts);
-    part.pair_end = parts_made();
-    if (part.pair_end > part.pair_begin) blocked_.parts.push_back(part);
-  }
-
-  std::int64_t parts_made() const {
-    return choice_.rungs ? std::ssize(blocked_.rungs) : std::ssize(blocked_.pairs);
+    add_rungs(order, counts);
+    part.end = std::ssize(blocked_.rungs);
+    if (part.end > part.begin) blocked_.parts.push_back(part);
   }
 
   // Stable, by counting: a comparing sort took a third of the packing time. Returns how many rows
@@ -165,8 +163,9 @@ class Builder {
   RunTarget target() {
     return {{blocked_.indices.data() + written_,
              rows_.iso ? nullptr : blocked_.values.data() + written_},
-            std::ssize(blocked_.indices) - written_,
-            first_near_};
+            blocked_.weights - written_,
+            first_near_,
+            choice_.rows_beside};
   }
 
   void add_rungs(std::span<const std::uint32_t> order, std::span<const std::uint32_t> counts) {
@@ -187,35 +186,6 @@ class Builder {
     copy_runs(near(), next_.data(), order.data(), std::span(blocked_.rungs).subspan(first),
               target());
     written_ += weights;
-  }
-
-  void add_pairs(std::span<const std::uint32_t> order, std::span<const std::uint32_t> counts) {
-    std::size_t i = order.size() % 2;
-    if (i != 0) {
-      const std::uint32_t count = counts[order[0]];
-      blocked_.pairs.push_back({{kNoRow, stripe_rows_[order[0]]}, 0, count});
-      add_run(order[0], count);
-    }
-    for (; i < order.size(); i += 2) {
-      const std::uint32_t a = order[i], b = order[i + 1];
-      const std::uint32_t common = counts[a], tail = counts[b] - common;
-      blocked_.pairs.push_back({{stripe_rows_[a], stripe_rows_[b]}, common, tail});
-      interleave_runs(near_from(a), near_from(b), common, target());
-      next_[a] += common;
-      next_[b] += common;
-      written_ += std::int64_t{2} * common;
-      if (tail > 0) add_run(b, tail);
-    }
-  }
-
-  Runs near_from(std::uint32_t m) {
-    return {near_indices_.data() + next_[m], rows_.iso ? nullptr : near_values_.data() + next_[m]};
-  }
-
-  void add_run(std::uint32_t m, std::uint32_t count) {
-    const Rung one = {count, 1};
-    copy_runs(near(), next_.data(), &m, {&one, 1}, target());
-    written_ += count;
   }
 
   static constexpr std::int64_t kNearWeights = std::int64_t{1} << 18;  // 1.5 MiB

@@ -31,7 +31,7 @@ class Finder {
   Finder(const LocalRows& rows, const BlockChoice& choice)
       : rows_(rows),
         width_(choice.inputs),
-        stripe_(choice.rungs ? kRungStripeRows : kStripeRows),
+        stripe_(choice.stripe_rows),
         last_((rows.inputs - 1) / width_),
         needed_(needed_of(width_)),
         needed_of_last_(needed_of(rows.inputs - last_ * width_)) {}
@@ -130,7 +130,7 @@ void add_tile(const LocalRows& rows, std::span<const DenseRow> members, std::int
 // The rows of one part as tiles of eight, and one of four; returns how many rows that takes.
 std::int64_t add_part(const LocalRows& rows, std::span<const DenseRow> members,
                       const BlockChoice& choice, DenseParts& dense) {
-  const std::int64_t stripe = choice.rungs ? kRungStripeRows : kStripeRows;
+  const std::int64_t stripe = choice.stripe_rows;
   const std::int64_t taken = std::ssize(members) / kHalfTile * kHalfTile;
   if (taken == 0) return 0;
   BlockPart part{};
@@ -138,12 +138,12 @@ std::int64_t add_part(const LocalRows& rows, std::span<const DenseRow> members,
   part.row_begin = members.front().stripe * stripe;
   part.row_end = std::min(part.row_begin + stripe, rows.rows());
   part.dense = true;
-  part.pair_begin = std::ssize(dense.tiles);
+  part.begin = std::ssize(dense.tiles);
   for (std::int64_t done = 0; done < taken; done += kTileRows) {
     const std::int64_t height = std::min<std::int64_t>(kTileRows, taken - done);
     add_tile(rows, members.subspan(at(done), at(height)), choice.inputs, dense);
   }
-  part.pair_end = std::ssize(dense.tiles);
+  part.end = std::ssize(dense.tiles);
   dense.parts.push_back(part);
   return taken;
 }

@@ -176,12 +176,14 @@ struct EqualRuns {
 };
 
 HWY_INLINE void copy_exactly(const Runs& from, const EqualRuns& runs, const RunTarget& to) {
-  int64_t place = 0;
   for (int64_t r = 0; r < runs.number; ++r) {
-    uint32_t& k = runs.next[runs.order[r]];
-    for (const int64_t end = place + runs.count; place < end; ++place, ++k) {
-      to.runs.indices[place] = static_cast<uint16_t>(from.indices[k] - to.first_input);
-      if (to.runs.values != nullptr) to.runs.values[place] = from.values[k];
+    uint32_t& next = runs.next[runs.order[r]];
+    const bool beside = to.rows_beside > 1 && r < runs.number / to.rows_beside * to.rows_beside;
+    const int64_t step = beside ? to.rows_beside : 1;
+    int64_t place = r / step * step * runs.count + r % step;
+    for (int64_t k = 0; k < runs.count; ++k, ++next, place += step) {
+      to.runs.indices[place] = static_cast<uint16_t>(from.indices[next] - to.first_input);
+      if (to.runs.values != nullptr) to.runs.values[place] = from.values[next];
     }
   }
 }
@@ -212,23 +214,65 @@ HWY_INLINE void copy_equal(const Runs& from, const EqualRuns& runs, const RunTar
   }
 }
 
+// Four runs side by side, weight after weight.
+template <bool kValues>
+HWY_INLINE void copy_four(const Runs& from, const EqualRuns& runs, const RunTarget& to) {
+#if HWY_TARGET != HWY_SCALAR
+  const FloatTag df;
+  const ShortTag ds;
+  const auto first = hn::Set(ds, to.first_input);
+  const uint32_t* const row = runs.order;
+  const uint32_t at[kRowsBeside] = {runs.next[row[0]], runs.next[row[1]], runs.next[row[2]],
+                                    runs.next[row[3]]};
+  for (int64_t k = 0; k < runs.count; k += short_lanes()) {
+    const auto of_row = [&](int r) HWY_ATTR {
+      return hn::Sub(hn::LoadU(ds, from.indices + at[r] + k), first);
+    };
+    hn::StoreInterleaved4(of_row(0), of_row(1), of_row(2), of_row(3), ds,
+                          to.runs.indices + kRowsBeside * k);
+  }
+  for (int64_t k = 0; kValues && k < runs.count; k += wide_lanes()) {
+    const auto of_row = [&](int r) HWY_ATTR { return hn::LoadU(df, from.values + at[r] + k); };
+    hn::StoreInterleaved4(of_row(0), of_row(1), of_row(2), of_row(3), df,
+                          to.runs.values + kRowsBeside * k);
+  }
+  for (int r = 0; r < kRowsBeside; ++r) runs.next[row[r]] += static_cast<uint32_t>(runs.count);
+#else
+  copy_exactly(from, runs, to);
+#endif
+}
+
+// What can stand side by side; returns where the others go.
+template <bool kValues>
+HWY_INLINE RunTarget copy_beside(const Runs& from, EqualRuns& runs, RunTarget to) {
+  for (; runs.number >= kRowsBeside; runs.number -= kRowsBeside, runs.order += kRowsBeside) {
+    copy_four<kValues>(from, {runs.next, runs.order, runs.count, kRowsBeside}, to);
+    to.runs.indices += kRowsBeside * runs.count;
+    if (kValues) to.runs.values += kRowsBeside * runs.count;
+  }
+  return to;
+}
+
 template <bool kValues>
 HWY_INLINE void copy_by(const Runs& from, uint32_t* next, const uint32_t* order,
                         std::span<const Rung> rungs, RunTarget to) {
   for (const Rung& rung : rungs) {
-    const EqualRuns runs = {next, order, rung.count, rung.rows};
+    EqualRuns runs = {next, order, rung.count, rung.rows};
     const int64_t weights = runs.count * runs.number;
     const int64_t vectors = rounded_up(runs.count, wide_lanes()) / wide_lanes();
-    if (weights + kRunSlack > to.room) {
+    if (weights + kRowsBeside * kRunSlack > to.room) {
       copy_exactly(from, runs, to);
-    } else if (vectors == 1) {
-      copy_equal<1, kValues>(from, runs, to);
-    } else if (vectors == 2) {
-      copy_equal<2, kValues>(from, runs, to);
-    } else if (vectors == 3) {
-      copy_equal<3, kValues>(from, runs, to);
     } else {
-      copy_equal<0, kValues>(from, runs, to);
+      const RunTarget rest = to.rows_beside > 1 ? copy_beside<kValues>(from, runs, to) : to;
+      if (vectors == 1) {
+        copy_equal<1, kValues>(from, runs, rest);
+      } else if (vectors == 2) {
+        copy_equal<2, kValues>(from, runs, rest);
+      } else if (vectors == 3) {
+        copy_equal<3, kValues>(from, runs, rest);
+      } else {
+        copy_equal<0, kValues>(from, runs, rest);
+      }
     }
     order += rung.rows;
     to.room -= weights;
@@ -243,32 +287,6 @@ void copy(const Runs& from, uint32_t* next, const uint32_t* order, std::span<con
                             : copy_by<true>(from, next, order, rungs, to);
 }
 
-void interleave(const Runs& a, const Runs& b, int64_t count, const RunTarget& to) {
-  int64_t i = 0, v = 0;
-#if HWY_TARGET != HWY_SCALAR
-  const ShortTag ds;
-  const FloatTag df;
-  const auto first = hn::Set(ds, to.first_input);
-  for (; i + short_lanes() <= count; i += short_lanes()) {
-    hn::StoreInterleaved2(hn::Sub(hn::LoadU(ds, a.indices + i), first),
-                          hn::Sub(hn::LoadU(ds, b.indices + i), first), ds,
-                          to.runs.indices + 2 * i);
-  }
-  for (; to.runs.values != nullptr && v + wide_lanes() <= count; v += wide_lanes()) {
-    hn::StoreInterleaved2(hn::LoadU(df, a.values + v), hn::LoadU(df, b.values + v), df,
-                          to.runs.values + 2 * v);
-  }
-#endif
-  for (; i < count; ++i) {
-    to.runs.indices[2 * i] = static_cast<uint16_t>(a.indices[i] - to.first_input);
-    to.runs.indices[2 * i + 1] = static_cast<uint16_t>(b.indices[i] - to.first_input);
-  }
-  for (; to.runs.values != nullptr && v < count; ++v) {
-    to.runs.values[2 * v] = a.values[v];
-    to.runs.values[2 * v + 1] = b.values[v];
-  }
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace espalier::kernels
 HWY_AFTER_NAMESPACE();
@@ -279,7 +297,6 @@ namespace espalier::kernels {
 HWY_EXPORT(gather);
 HWY_EXPORT(cut);
 HWY_EXPORT(copy);
-HWY_EXPORT(interleave);
 
 bool gather_runs(const RunSource& from, std::span<RunCursor> rows, const RunRange& range,
                  const Runs& to, std::uint32_t* begins) {
@@ -294,10 +311,6 @@ void cut_runs(const std::uint16_t* indices, std::span<const std::uint32_t> begin
 void copy_runs(const Runs& from, std::uint32_t* next, const std::uint32_t* order,
                std::span<const Rung> rungs, const RunTarget& to) {
   HWY_DYNAMIC_DISPATCH(copy)(from, next, order, rungs, to);
-}
-
-void interleave_runs(const Runs& a, const Runs& b, std::int64_t count, const RunTarget& to) {
-  HWY_DYNAMIC_DISPATCH(interleave)(a, b, count, to);
 }
 
 }  // namespace espalier::kernels

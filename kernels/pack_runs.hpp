@@ -61,16 +61,14 @@ struct RunTarget {
   Runs runs;
   std::int64_t room;
   std::uint16_t first_input;  // that index 0 stands for
+  int rows_beside;            // kRowsBeside or one
 };
 
 // Copies runs of the rows in this order, the first rungs[0].rows ones of rungs[0].count weights,
-// and so on, each from next[row] on, which then moves past it.
+// and so on, each from next[row] on, which then moves past it. Of each rung as many as go four at a
+// time stand side by side if rows_beside says so, the others follow one another.
 //   shapes   order (rows of all rungs)
 void copy_runs(const Runs& from, std::uint32_t* next, const std::uint32_t* order,
                std::span<const Rung> rungs, const RunTarget& to);
-
-// Writes `count` weights of two runs alternating, less `first_input`.
-//   shapes   to (2 x count)
-void interleave_runs(const Runs& a, const Runs& b, std::int64_t count, const RunTarget& to);
 
 }  // namespace espalier::kernels

@@ -1,5 +1,5 @@
-// Rows with inputs of their own, one at a time inside a block of inputs, rows of equal count one
-// after another, for each SIMD target.
+// Rows with inputs of their own inside a block of inputs, rows of equal count one after another or
+// four at a time, for each SIMD target.
 #if defined(ESPALIER_KERNELS_RUNGS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef ESPALIER_KERNELS_RUNGS_INL
 #undef ESPALIER_KERNELS_RUNGS_INL
@@ -11,7 +11,8 @@
 #include <hwy/highway.h>
 
 #include "kernels/avx2-inl.hpp"
-#include "kernels/blocks-inl.hpp"
+#include "kernels/epilogue-inl.hpp"
+#include "kernels/spmm_args.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::kernels {
@@ -21,25 +22,68 @@ namespace HWY_NAMESPACE {
 constexpr int kRowVectors = HWY_MIN(8, static_cast<int>(kPanelWidth / hn::MaxLanes(Tag())));
 constexpr size_t kRowColumns = kRowVectors * hn::MaxLanes(Tag());
 
-// One row's weights inside a block.
-struct RowView {
+// Whether registers hold a panel's row of sums four times, and the weights beside them.
+constexpr bool kFourRows = hn::MaxLanes(Tag()) == 16;
+
+// Weights inside a block: of one row, or of four rows side by side.
+struct RungView {
   const uint16_t* indices;
   const float* values;
-  uint32_t count;
+  uint32_t count;  // of each row
 };
 
-HWY_INLINE void add_to_row(Vector weight, const float* in, uint32_t index, Vector* sums) {
+// Keeps the compiler from folding an address into each of its four uses: an instruction with two
+// address registers takes two slots of the front end.
+HWY_INLINE const float* in_register(const float* address) {
+#if HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+  asm("" : "+r"(address));
+#endif
+  return address;
+}
+
+// What is left to fetch of the next block's slice while this block's rows are worked through: a
+// slice is read in no order, which no hardware looks ahead of.
+struct SliceAhead {
+  const float* next;
+  const float* end;
+  int64_t lines;  // for each row
+
+  HWY_INLINE void fetch() {
+    for (int64_t line = 0; line < lines && next < end; ++line, next += kLineFloats) {
+      __builtin_prefetch(next, 0, 2);
+    }
+  }
+  static constexpr int64_t kLineFloats = 16;
+};
+
+HWY_INLINE SliceAhead slice_ahead(const SpmmArgs& a, int64_t p) {
+  const int64_t here = a.parts[p].first_input;
+  for (int64_t q = p + 1; q < a.part_count; ++q) {
+    const int64_t next = a.parts[q].first_input;
+    if (next == here) continue;
+    const float* begin = a.in + next * kPanelWidth;
+    const int64_t floats = HWY_MIN(a.block_inputs, a.inputs - next) * kPanelWidth;
+    const int64_t rows = HWY_MAX(int64_t{1}, HWY_MIN(a.row_end - a.row_begin, kGroupRows));
+    return {begin, begin + floats, floats / SliceAhead::kLineFloats / rows + 1};
+  }
+  return {nullptr, nullptr, 0};
+}
+
+HWY_INLINE void add_to_row(Vector weight, const float* x, Vector* sums) {
   const Tag d;
-  const float* x = in_register(in + size_t{index} * kPanelWidth);
 #pragma GCC unroll 8
   for (int v = 0; v < kRowVectors; ++v) {
     sums[v] = hn::MulAdd(weight, hn::Load(d, x + static_cast<size_t>(v) * hn::Lanes(d)), sums[v]);
   }
 }
 
+HWY_INLINE const float* input_of(const float* in, size_t index) {
+  return in_register(in + index * kPanelWidth);
+}
+
 // Every multiply-add needs a load of its own, so four weights are one load, spread in registers.
 template <bool kIso>
-HWY_INLINE void add_row(const float* in, const RowView& row, Vector* sums) {
+HWY_INLINE void add_row(const float* in, const RungView& row, Vector* sums) {
 #ifdef ESPALIER_AVX2_BY_HAND
   if constexpr (!kIso) return add_to_one_row(in, row.indices, row.values, row.count, sums);
 #endif
@@ -49,15 +93,60 @@ HWY_INLINE void add_row(const float* in, const RowView& row, Vector* sums) {
   if constexpr (!kIso) {
     for (; k + 4 <= row.count; k += 4) {
       const auto weights = hn::LoadDup128(d, row.values + k);
-      add_to_row(hn::Broadcast<0>(weights), in, row.indices[k], sums);
-      add_to_row(hn::Broadcast<1>(weights), in, row.indices[k + 1], sums);
-      add_to_row(hn::Broadcast<2>(weights), in, row.indices[k + 2], sums);
-      add_to_row(hn::Broadcast<3>(weights), in, row.indices[k + 3], sums);
+      add_to_row(hn::Broadcast<0>(weights), input_of(in, row.indices[k]), sums);
+      add_to_row(hn::Broadcast<1>(weights), input_of(in, row.indices[k + 1]), sums);
+      add_to_row(hn::Broadcast<2>(weights), input_of(in, row.indices[k + 2]), sums);
+      add_to_row(hn::Broadcast<3>(weights), input_of(in, row.indices[k + 3]), sums);
     }
   }
 #endif
   for (; k < row.count; ++k) {
-    add_to_row(hn::Set(d, row.values[kIso ? 0 : k]), in, row.indices[k], sums);
+    add_to_row(hn::Set(d, row.values[kIso ? 0 : k]), input_of(in, row.indices[k]), sums);
+  }
+}
+
+// One of four rows side by side, whose weights begin with the view's.
+template <bool kIso>
+HWY_INLINE void add_row_of_four(const float* in, const RungView& row, Vector* sums) {
+  const Tag d;
+  for (size_t k = 0; k < row.count; ++k) {
+    const size_t at = k * kRowsBeside;
+    add_to_row(hn::Set(d, row.values[kIso ? 0 : at]), input_of(in, row.indices[at]), sums);
+  }
+}
+
+// Where the inputs of the next weight of four rows lie: one load for all.
+HWY_INLINE void find_inputs(const float* in, const uint16_t* indices, const float** x) {
+  uint64_t four;  // little-endian
+  __builtin_memcpy(&four, indices, sizeof(four));
+  x[0] = input_of(in, four & 0xFFFFU);
+  x[1] = input_of(in, four >> 16U & 0xFFFFU);
+  x[2] = input_of(in, four >> 32U & 0xFFFFU);
+  x[3] = input_of(in, four >> 48U);
+}
+
+// Four rows side by side: sixteen chains, and 18 loads for 16 multiply-adds. The inputs of the next
+// weights are found a turn ahead: a load whose address comes from another load waits, and with it
+// everything behind.
+template <bool kIso>
+HWY_INLINE void add_four_rows(const float* in, const RungView& rows, Vector (*sums)[kRowVectors]) {
+  const Tag d;
+  const uint16_t* indices = rows.indices;
+  const float* values = rows.values;
+  const float* x[kRowsBeside];
+  find_inputs(in, indices, x);
+  for (uint32_t k = 0; k < rows.count; ++k) {
+    const auto weights = kIso ? hn::Set(d, *values) : hn::LoadDup128(d, values);
+    values += kIso ? 0 : kRowsBeside;
+    indices += kRowsBeside;
+    const float* next[kRowsBeside];
+    find_inputs(in, indices, next);
+    add_to_row(hn::Broadcast<0>(weights), x[0], sums[0]);
+    add_to_row(hn::Broadcast<1>(weights), x[1], sums[1]);
+    add_to_row(hn::Broadcast<2>(weights), x[2], sums[2]);
+    add_to_row(hn::Broadcast<3>(weights), x[3], sums[3]);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRowsBeside; ++r) x[r] = next[r];
   }
 }
 
@@ -79,54 +168,113 @@ HWY_INLINE void close_row(const SpmmArgs& a, const Vector* sums, float* out, int
   }
 }
 
-// Some columns of one row: from its sums so far to those with this block, or to its outputs.
-template <bool kOpens, bool kCloses, bool kIso>
-HWY_INLINE void row_columns(const SpmmArgs& a, const float* in, const RowView& view, int64_t row,
-                            size_t column) {
+// Some columns of a row's sums: those so far, or zero before its first block.
+template <bool kOpens>
+HWY_INLINE void load_sums(const float* out, Vector* sums) {
   const Tag d;
-  const size_t lanes = hn::Lanes(d);
-  float* out = a.out + row * kPanelWidth + column;
-  Vector sums[kRowVectors];
 #pragma GCC unroll 8
   for (int v = 0; v < kRowVectors; ++v) {
-    sums[v] = kOpens ? hn::Zero(d) : hn::Load(d, out + static_cast<size_t>(v) * lanes);
+    sums[v] = kOpens ? hn::Zero(d) : hn::Load(d, out + static_cast<size_t>(v) * hn::Lanes(d));
   }
-  add_row<kIso>(in + column, view, sums);
+}
+
+// The sums with this block, or in the row's last block its outputs.
+template <bool kCloses>
+HWY_INLINE void store_sums(const SpmmArgs& a, const Vector* sums, float* out, int64_t row,
+                           size_t column) {
+  const Tag d;
   if (kCloses && a.epilogue.curve == 0) return close_row(a, sums, out, row, column);
 #pragma GCC unroll 8
   for (int v = 0; v < kRowVectors; ++v) {
-    hn::Store(sums[v], d, out + static_cast<size_t>(v) * lanes);
+    hn::Store(sums[v], d, out + static_cast<size_t>(v) * hn::Lanes(d));
   }
+}
+
+// Activations that are computed value by value, once a row's sums are complete.
+template <bool kCloses>
+HWY_INLINE void finish_curve(const SpmmArgs& a, int64_t row) {
+  if (!kCloses || a.epilogue.curve == 0) return;
+  finish_row(a.out + row * kPanelWidth, a.epilogue, row);
+  or_row_bits(a.out + row * kPanelWidth, a.bits);
+}
+
+template <bool kOpens, bool kCloses, bool kIso>
+HWY_INLINE void run_row(const SpmmArgs& a, const float* in, const RungView& view, int64_t row,
+                        bool one_of_four) {
+  for (size_t column = 0; column < kPanelWidth; column += kRowColumns) {
+    float* const out = a.out + row * kPanelWidth + column;
+    Vector sums[kRowVectors];
+    load_sums<kOpens>(out, sums);
+    if (one_of_four) {
+      add_row_of_four<kIso>(in + column, view, sums);
+    } else {
+      add_row<kIso>(in + column, view, sums);
+    }
+    store_sums<kCloses>(a, sums, out, row, column);
+  }
+  finish_curve<kCloses>(a, row);
+}
+
+template <bool kOpens, bool kCloses, bool kIso>
+HWY_INLINE void run_four_rows(const SpmmArgs& a, const float* in, const RungView& view,
+                              const uint32_t* rows) {
+  Vector sums[kRowsBeside][kRowVectors];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRowsBeside; ++r) {
+    load_sums<kOpens>(a.out + size_t{rows[r]} * kPanelWidth, sums[r]);
+  }
+  add_four_rows<kIso>(in, view, sums);
+#pragma GCC unroll 4
+  for (int r = 0; r < kRowsBeside; ++r) {
+    store_sums<kCloses>(a, sums[r], a.out + size_t{rows[r]} * kPanelWidth, rows[r], 0);
+  }
+  for (int r = 0; r < kRowsBeside; ++r) finish_curve<kCloses>(a, rows[r]);
+}
+
+// What the next rows need: their sums, which lie where no hardware looks ahead since rows are sorted
+// by count; some of the next block's slice; and where weights are many, those of a few rows on.
+template <bool kOpens, bool kIso>
+HWY_INLINE void fetch_ahead(const SpmmArgs& a, const RungView& view, const uint32_t* rows,
+                            uint32_t count, SliceAhead& ahead) {
+  constexpr size_t kWeightsAhead = 768;
+  for (uint32_t r = 0; r < count; ++r) {
+    const float* sums = a.out + size_t{rows[kRungAhead + r]} * kPanelWidth;
+    for (size_t line = 0; !kOpens && line < kPanelWidth; line += 16) hwy::Prefetch(sums + line);
+    ahead.fetch();
+  }
+  if (!kFourRows || kIso) return;
+  const size_t weights = size_t{count} * view.count;
+  for (size_t k = 0; k < weights; k += 16) hwy::Prefetch(view.values + kWeightsAhead + k);
+  for (size_t k = 0; k < weights; k += 32) hwy::Prefetch(view.indices + kWeightsAhead + k);
 }
 
 template <bool kOpens, bool kCloses, bool kIso>
 HWY_NOINLINE void run_rungs(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
   const float* in = a.in + part.first_input * kPanelWidth;
   const uint32_t* row = a.rung_rows + part.first_place;
-  RowView view = {a.block_indices + part.first_weight,
-                  a.block_values + (kIso ? 0 : part.first_weight), 0};
+  RungView view = {a.block_indices + part.first_weight,
+                   a.block_values + (kIso ? 0 : part.first_weight), 0};
   const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
-  for (int64_t r = part.pair_begin; r < part.pair_end; ++r) {
+  for (int64_t r = part.begin; r < part.end; ++r) {
     view.count = a.rungs[r].count;
-    const uint32_t* const end = row + a.rungs[r].rows;
-    for (; row < end; ++row) {
-      if (whole || (*row >= a.row_begin && *row < a.row_end)) {
-        // The rows are sorted by count, so their sums lie where no hardware looks ahead.
-        const float* sums_ahead = a.out + size_t{row[kRungAhead]} * kPanelWidth;
-        for (size_t line = 0; !kOpens && line < kPanelWidth; line += 16) {
-          hwy::Prefetch(sums_ahead + line);
-        }
-        ahead.fetch();
-        for (size_t column = 0; column < kPanelWidth; column += kRowColumns) {
-          row_columns<kOpens, kCloses, kIso>(a, in, view, *row, column);
-        }
-        if (kCloses && a.epilogue.curve != 0) {
-          finish_row(a.out + size_t{*row} * kPanelWidth, a.epilogue, *row);
-          or_row_bits(a.out + size_t{*row} * kPanelWidth, a.bits);
+    for (uint32_t left = a.rungs[r].rows; left > 0;) {
+      const uint32_t rows = a.rows_beside > 1 && left >= kRowsBeside ? kRowsBeside : 1;
+      if (whole || rows > 1 || (*row >= a.row_begin && *row < a.row_end)) {
+        fetch_ahead<kOpens, kIso>(a, view, row, rows, ahead);
+      }
+      if (kFourRows && whole && rows > 1) {
+        if constexpr (kFourRows) run_four_rows<kOpens, kCloses, kIso>(a, in, view, row);
+      } else {
+        for (uint32_t k = 0; k < rows; ++k) {
+          if (!whole && (row[k] < a.row_begin || row[k] >= a.row_end)) continue;
+          const RungView of_row = {view.indices + k, view.values + (kIso ? 0 : k), view.count};
+          run_row<kOpens, kCloses, kIso>(a, in, of_row, row[k], rows > 1);
         }
       }
-      view.indices += view.count;
-      view.values += kIso ? 0 : view.count;
+      row += rows;
+      left -= rows;
+      view.indices += size_t{rows} * view.count;
+      view.values += kIso ? 0 : size_t{rows} * view.count;
     }
   }
 }

@@ -9,7 +9,6 @@
 // after foreach_target.h
 #include <hwy/highway.h>
 
-#include "kernels/blocks-inl.hpp"
 #include "kernels/dense_parts-inl.hpp"
 #include "kernels/epilogue-inl.hpp"
 #include "kernels/rungs-inl.hpp"
@@ -53,8 +52,6 @@ void run_parts(const SpmmArgs& a) {
     if (part.row_begin >= a.row_end || part.row_end <= a.row_begin) continue;
     if (part.dense) {
       run_dense_part(a, part, tame);
-    } else if (a.pairs != nullptr) {
-      run_pair_part(a, part, ahead);
     } else {
       a.iso ? run_rung_part<true>(a, part, ahead) : run_rung_part<false>(a, part, ahead);
     }
@@ -105,13 +102,6 @@ EpilogueArgs epilogue_args(const Epilogue& epilogue, std::span<const float> bias
   return args;
 }
 
-// Where the numbers of a pair of rows begin; a pair without any may still step to its second row.
-template <typename Number>
-const Number* begin_of_pairs(std::span<const Number> numbers) {
-  static constexpr std::array<Number, 2> kNone{};
-  return numbers.empty() ? kNone.data() : numbers.data();
-}
-
 }  // namespace
 
 void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t row_begin,
@@ -128,11 +118,11 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   const BlockedRows& blocked = layer.blocked();
   args.parts = blocked.parts.data();
   args.part_count = static_cast<std::int64_t>(blocked.parts.size());
-  args.pairs = blocked.pairs.empty() ? nullptr : blocked.pairs.data();
   args.rungs = blocked.rungs.data();
   args.rung_rows = blocked.rung_rows.data();
-  args.block_indices = begin_of_pairs<std::uint16_t>(blocked.indices);
-  args.block_values = begin_of_pairs<float>(blocked.values);
+  args.rows_beside = blocked.rows_beside;
+  args.block_indices = blocked.indices.data();
+  args.block_values = blocked.values.data();
   args.dense_tiles = blocked.dense_tiles.data();
   args.dense_values = blocked.dense_values.data();
   const MaximumRows& maxima = layer.maxima();

@@ -16,9 +16,9 @@ struct SpmmArgs {
   const float* values = nullptr;  // of the tiles
   const BlockPart* parts = nullptr;
   std::int64_t part_count = 0;
-  const RowPair* pairs = nullptr;  // of the parts; or, where this is null, their rungs
   const Rung* rungs = nullptr;
   const std::uint32_t* rung_rows = nullptr;
+  int rows_beside = 1;
   const std::uint16_t* block_indices = nullptr;
   const float* block_values = nullptr;
   const Tile* dense_tiles = nullptr;

@@ -1,7 +1,8 @@
 // Measures spmm on one core against the machine's multiply-add peak, both in the same run.
 //   bench_kernels [case...]  one line a case: median seconds, median and upper decile of the share
 //                            of the peak, packing rate, right or wrong, blocks
-// case=N packs by rungs of N inputs a block, case:N by pairs, case~N by rungs only, without tiles.
+// case=N packs blocks of N inputs, rows one after another, case:N four rows side by side, case~N one
+// after another and without tiles.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -189,7 +190,7 @@ int main(int argc, char** argv) {
       if (word.substr(0, mark) != setup.name) continue;
       PackForm form;
       if (mark != std::string::npos) {
-        form.order = word[mark] == ':' ? RowOrder::kPairs : RowOrder::kRungs;
+        form.rows_beside = word[mark] == ':' ? kRowsBeside : 1;
         form.share = word[mark] != '~';
         form.block_inputs = std::stoll(word.substr(mark + 1));
       }

@@ -131,9 +131,9 @@ inline Epilogue random_epilogue(Random& random) {
 inline PackForm random_form(Random& random) {
   constexpr std::array kWidths = {0, 0, 1, 3, 16, 50};
   const int width = kWidths[static_cast<std::size_t>(random.below(kWidths.size()))];
-  constexpr std::array kOrders = {RowOrder::kChosen, RowOrder::kPairs, RowOrder::kRungs};
+  constexpr std::array kRowsAtOnce = {0, 1, kRowsBeside};
   return {random.coin() || random.coin(), width,
-          kOrders[static_cast<std::size_t>(random.below(kOrders.size()))]};
+          kRowsAtOnce[static_cast<std::size_t>(random.below(kRowsAtOnce.size()))]};
 }
 
 // Stored zeros take packing another way than rows without.

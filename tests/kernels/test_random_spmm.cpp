@@ -154,8 +154,8 @@ BOOST_AUTO_TEST_CASE(rows_of_several_groups_match_to_the_bit) {
     const Result usual = run(c, 1);
     check_case(c, usual, 0);
     for (const std::int64_t width : {7, 16, 45}) {
-      for (const RowOrder order : {RowOrder::kPairs, RowOrder::kRungs}) {
-        c.form = {true, width, order};
+      for (const int beside : {1, kRowsBeside}) {
+        c.form = {true, width, beside};
         BOOST_CHECK(same_bits(usual.out, run(c, 1).out));
         BOOST_CHECK(same_bits(usual.out, run(c, 3).out));
       }
@@ -207,10 +207,10 @@ BOOST_AUTO_TEST_CASE(gaps_of_dense_parts_change_no_bit) {
       if (number % 2 == 0) strew_wild_numbers(random, c.in);
       if (number % 4 == 1) shrink_some_samples(random, c.in);
       const std::int64_t width = 8 + random.below(40);
-      c.form = {false, cols + 1, RowOrder::kChosen};  // one block has no dense parts
+      c.form = {false, cols + 1, 0};  // one block has no dense parts
       const Result usual = run(c);
-      for (const RowOrder order : {RowOrder::kPairs, RowOrder::kRungs}) {
-        c.form = {false, width, order};
+      for (const int beside : {1, kRowsBeside}) {
+        c.form = {false, width, beside};
         const auto packed = pack_layer(c.rows, testing::all_inputs(cols), {}, {}, c.form);
         dense += packed.blocked().dense_weights;
         weights += packed.nnz();
@@ -248,8 +248,8 @@ BOOST_AUTO_TEST_CASE(gaps_keep_a_negative_zero_from_before) {
     for (const std::int64_t target : testing::single_targets()) {
       const OnTarget guard(target);
       if (!OnTarget::fuses()) continue;
-      for (const RowOrder order : {RowOrder::kPairs, RowOrder::kRungs}) {
-        c.form = {false, kWidth, order};
+      for (const int beside : {1, kRowsBeside}) {
+        c.form = {false, kWidth, beside};
         const Result result = run(c);
         for (const float y : result.out.span()) BOOST_CHECK(y == 0 && std::signbit(y));
         BOOST_CHECK_EQUAL(first_wrong_bits(c, result.out), -1);
