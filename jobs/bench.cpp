@@ -18,7 +18,7 @@ namespace {
 
 const std::vector<std::string> kNetworkCases = {"gc1024x120", "gc1024x120-first1200"};
 const std::vector<std::string> kLabelCases = {"xmc", "xmc-unshared"};
-const std::vector<std::string> kOtherCases = {"bf16", "threads", "pack"};
+const std::vector<std::string> kOtherCases = {"bf16", "bf16-50", "threads", "pack"};
 constexpr const char* kLayerOfOthers = "unstructured90";  // what these work on
 
 std::vector<std::string> known_cases() {
@@ -76,13 +76,15 @@ BenchFigure measure_case(const std::string& name, const Bandwidth& bandwidth) {
       std::find(kOtherCases.begin(), kOtherCases.end(), name) == kOtherCases.end();
   const std::vector<BenchLayer> layers = bench_layers();
   const auto layer = std::find_if(layers.begin(), layers.end(), [&](const BenchLayer& one) {
-    return one.name == (of_layer ? name : kLayerOfOthers);
+    return one.name == (of_layer ? name : name == "bf16-50" ? "unstructured50" : kLayerOfOthers);
   });
   expects(layer != layers.end(), "a case names one of the layers");
-  return of_layer            ? measure_layer(*layer)
-         : name == "bf16"    ? measure_bfloat16(*layer)
-         : name == "threads" ? measure_threads(*layer)
-                             : measure_packing(*layer, bandwidth.memory);
+  if (of_layer) return measure_layer(*layer);
+  if (name == "threads") return measure_threads(*layer);
+  if (name == "pack") return measure_packing(*layer, bandwidth.memory);
+  BenchFigure figure = measure_bfloat16(*layer);
+  figure.name = name;
+  return figure;
 }
 
 nlohmann::ordered_json as_json(double peak, const Bandwidth& bandwidth,
@@ -201,7 +203,7 @@ Job bench_job() {
       ("cases", po::value<std::string>(),
        "what to measure, separated by commas; default: gc1024x120, gc1024x120-first1200, shared, "
        "dense, unstructured50, unstructured70, unstructured90, unstructured95, unstructured97, "
-       "skewed90, unstructured99, xmc, xmc-unshared, bf16, threads, pack")
+       "skewed90, unstructured99, xmc, xmc-unshared, bf16, bf16-50, threads, pack")
       ("network", po::value<std::string>(), "network of the gc cases; default: a radixnet")
       ("batch", po::value<std::string>(), "batch of the gc cases; default: 60,000 drawn images")
       ("json", po::bool_switch(), "print everything as JSON");

@@ -46,7 +46,11 @@ inline constexpr std::int64_t kRungAhead = 4;
 static_assert(kRungAhead >= kRowsBeside);
 
 // Indices of the next weights are read before it is known that there are any.
-inline constexpr std::int64_t kIndexSlack = kRowsBeside;
+inline constexpr std::int64_t kIndexSlack = 2 * kRowsBeside;
+
+// Inputs of a block at most whose weights are bfloat16 numbers: their slice in this form, 64 KiB,
+// lies on the stack.
+inline constexpr std::int64_t kMostShortInputs = 512;
 
 // Rows of one part at most: enough that rungs have several rows; few enough that the work can be
 // cut between parts.
@@ -84,6 +88,7 @@ struct BlockedRows {
   std::int64_t weights = 0;        // in rungs
   Storage<std::uint16_t> indices;  // kIndexSlack more than weights
   Storage<float> values;           // one where all are equal
+  Storage<std::uint16_t> shorts;   // instead of values: bfloat16 numbers of kLeastDenseWeight or more
   std::vector<Tile> dense_tiles;   // count: a block's inputs; no indices
   Storage<float> dense_values;     // of these tiles, 0 in the gaps
   std::int64_t dense_weights = 0;  // without the gaps

@@ -28,6 +28,14 @@ constexpr std::array<Width, 11> kFourRowWidths = {{{96, 3.0},
                                                    {1024, 5.8},
                                                    {2048, 6.3},
                                                    {16384, 15.3}}};
+// The same with two weights an instruction.
+constexpr std::array<Width, 6> kShortWidths = {{{128, 2.2},
+                                                {192, 2.27},
+                                                {256, 2.38},
+                                                {320, 2.45},
+                                                {384, 2.62},
+                                                {512, 2.8}}};
+static_assert(kShortWidths.back().inputs == kMostShortInputs);
 // Eight multiply-adds a weight: four cycles at best.
 constexpr std::array<Width, 9> kRungWidths = {{{96, 4.95},
                                                {128, 5.2},
@@ -69,21 +77,23 @@ std::int64_t rows_at_once(std::int64_t near_bytes, std::int64_t weights_of_visit
 }  // namespace
 
 BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_t nnz,
-                          int rows_beside) {
+                          BlockLayout layout) {
   const auto rows = static_cast<double>(members);
   const auto weights = static_cast<double>(nnz);
-  if (rows_beside == 1) {
+  if (layout == BlockLayout::kSingle) {
     constexpr double kVisitCycles = 45;
     constexpr std::int64_t kNearBytes = std::int64_t{384} << 10;  // of a cache of 512 KiB
     const std::int64_t width = cheapest(kRungWidths, inputs, rows, weights, kVisitCycles);
     const std::int64_t visits = members * ((inputs + width - 1) / width);
-    return {1, width, kStripeRows, rows_at_once(kNearBytes, visits > 0 ? nnz / visits : 0)};
+    return {layout, width, kStripeRows, rows_at_once(kNearBytes, visits > 0 ? nnz / visits : 0)};
   }
   // Rows whose sums stay in 1.25 MiB; and a panel that is worth fetching again for each group.
   constexpr std::int64_t kMiddleRows = 5120, kNearInputs = 8192;
   const double visit_cycles = members <= kMiddleRows ? 13.5 : 22;
-  return {kRowsBeside, cheapest(kFourRowWidths, inputs, rows, weights, visit_cycles),
-          kStripeRowsBeside, inputs <= kNearInputs ? kGroupRows : std::int64_t{1} << 40};
+  const std::span<const Width> widths =
+      layout == BlockLayout::kShort ? std::span<const Width>(kShortWidths) : kFourRowWidths;
+  return {layout, cheapest(widths, inputs, rows, weights, visit_cycles), kStripeRowsBeside,
+          inputs <= kNearInputs ? kGroupRows : std::int64_t{1} << 40};
 }
 
 }  // namespace espalier::kernels

@@ -68,8 +68,12 @@ RowGroups group_rows(const LocalRows& rows);
 // zero.
 std::optional<TiledRows> pack_tiles(const LocalRows& rows, const RowGroups& groups);
 
+// How rows stand in blocks: one after another, kRowsBeside at a time side by side, or so with
+// weights that are bfloat16 numbers.
+enum class BlockLayout { kSingle, kBeside, kShort };
+
 struct BlockChoice {
-  int rows_beside;           // kRowsBeside, or one
+  BlockLayout layout;
   std::int64_t inputs;       // of a block, at most 65536
   std::int64_t stripe_rows;  // of a part at most
   std::int64_t group_rows;   // that go through all blocks before the next ones
@@ -83,6 +87,6 @@ std::optional<BlockedRows> pack_blocks(const LocalRows& rows,
 
 // What the cost model expects to be fastest for `members` rows of `nnz` weights in all.
 BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_t nnz,
-                          int rows_beside);
+                          BlockLayout layout);
 
 }  // namespace espalier::kernels

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <iterator>
 #include <numeric>
@@ -48,23 +49,39 @@ Division divide(const LocalRows& rows, const PackForm& form) {
   return division;
 }
 
+// Whether products with tame activations, and their sums, are no denormals.
+bool all_tame(std::span<const float> weights) {
+  return std::all_of(weights.begin(), weights.end(), [](float weight) {
+    return std::isfinite(weight) && std::abs(weight) >= kLeastDenseWeight;
+  });
+}
+
 struct Forms {
   TiledRows tiled;
   BlockedRows blocked;
 };
+
+BlockLayout layout_of(const LocalRows& rows, const PackForm& form) {
+  const bool beside = form.rows_beside > 0 ? form.rows_beside == kRowsBeside
+                                           : vector_floats() == kRowsBesideFloats;
+  if (!beside) return BlockLayout::kSingle;
+  const bool shorts = form.round_weights && !rows.iso && form.block_inputs <= kMostShortInputs &&
+                      multiplies_bfloat16_pairs() && all_tame(rows.values);
+  return shorts ? BlockLayout::kShort : BlockLayout::kBeside;
+}
 
 // Nothing if a weight is zero.
 std::optional<Forms> pack_sums(const LocalRows& rows, const PackForm& form) {
   const Division division = divide(rows, form);
   auto tiled = pack_tiles(rows, division.groups);
   if (!tiled) return std::nullopt;
-  const int beside = form.rows_beside > 0                 ? form.rows_beside
-                     : vector_floats() == kRowsBesideFloats ? kRowsBeside
-                                                            : 1;
-  BlockChoice choice =
-      choose_blocks(rows.inputs, std::ssize(division.singles), division.single_nnz, beside);
+  BlockChoice choice = choose_blocks(rows.inputs, std::ssize(division.singles),
+                                     division.single_nnz, layout_of(rows, form));
   if (form.block_inputs > 0) choice.inputs = form.block_inputs;
-  DenseParts dense = pack_dense_parts(rows, division.singles, choice);
+  DenseParts dense;
+  if (choice.layout != BlockLayout::kShort) {
+    dense = pack_dense_parts(rows, division.singles, choice);
+  }
   const LocalRows& others = dense.parts.empty() ? rows : dense.rest;
   auto blocked = pack_blocks(others, division.singles, choice);
   if (!blocked) return std::nullopt;
@@ -92,6 +109,7 @@ std::vector<std::uint32_t> used_inputs(const CsrRows& rows) {
 std::int64_t PackedLayer::bytes() const noexcept {
   return bytes_of(blocked_.parts) + bytes_of(blocked_.rungs) +
          bytes_of(blocked_.rung_rows) + bytes_of(blocked_.indices) + bytes_of(blocked_.values) +
+         bytes_of(blocked_.shorts) +
          bytes_of(blocked_.dense_tiles) + bytes_of(blocked_.dense_values) + bytes_of(tiled_.tiles) +
          bytes_of(tiled_.narrow) + bytes_of(tiled_.wide) + bytes_of(tiled_.values) +
          bytes_of(maxima_.pointers) + bytes_of(maxima_.indices) + bytes_of(bias_);
@@ -116,16 +134,14 @@ std::string PackedLayer::block_names() const {
 PackedLayer pack_layer(const CsrRows& rows, std::span<const std::uint32_t> inputs,
                        std::span<const float> bias, const Epilogue& epilogue,
                        const PackForm& form) {
+  CsrRows rounded;
   if (form.round_weights) {
-    CsrRows rounded = rows;
+    rounded = rows;
     round_to_bfloat16(rounded.values);
-    PackForm rest = form;
-    rest.round_weights = false;
-    return pack_layer(rounded, inputs, bias, epilogue, rest);
   }
   PackedLayer packed;
   const auto take = [&](StoredZeros zeros) {
-    const LocalRows local = localize(rows, inputs, zeros);
+    const LocalRows local = localize(form.round_weights ? rounded : rows, inputs, zeros);
     packed.rows_ = local.rows();
     packed.nnz_ = local.nnz();
     packed.inputs_ = local.inputs;

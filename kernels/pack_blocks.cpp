@@ -36,7 +36,7 @@ class Builder {
     make_room();
     blocked_.block_inputs = width_;
     blocked_.stripe_rows = stripe_;
-    blocked_.rows_beside = choice.rows_beside;
+    blocked_.rows_beside = choice.layout == BlockLayout::kSingle ? 1 : kRowsBeside;
     blocked_.weights = nnz;
     blocked_.indices.resize(at(nnz + kIndexSlack));
     std::fill_n(blocked_.indices.end() - kIndexSlack, kIndexSlack, std::uint16_t{0});
@@ -66,6 +66,7 @@ class Builder {
                                                  : a.first_input < b.first_input;
                      });
     blocked_.rung_rows.resize(blocked_.rung_rows.size() + at(kRungAhead));
+    if (choice_.layout == BlockLayout::kShort) shorten();
     return std::move(blocked_);
   }
 
@@ -165,7 +166,7 @@ class Builder {
              rows_.iso ? nullptr : blocked_.values.data() + written_},
             blocked_.weights - written_,
             first_near_,
-            choice_.rows_beside};
+            blocked_.rows_beside};
   }
 
   void add_rungs(std::span<const std::uint32_t> order, std::span<const std::uint32_t> counts) {
@@ -186,6 +187,16 @@ class Builder {
     copy_runs(near(), next_.data(), order.data(), std::span(blocked_.rungs).subspan(first),
               target());
     written_ += weights;
+  }
+
+  // The upper halves of weights that are bfloat16 numbers.
+  void shorten() {
+    blocked_.shorts.resize(blocked_.values.size());
+    std::transform(blocked_.values.begin(), blocked_.values.end(), blocked_.shorts.begin(),
+                   [](float value) {
+                     return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16U);
+                   });
+    blocked_.values = {};
   }
 
   static constexpr std::int64_t kNearWeights = std::int64_t{1} << 18;  // 1.5 MiB

@@ -32,13 +32,19 @@ struct RungView {
   uint32_t count;  // of each row
 };
 
-// Keeps the compiler from folding an address into each of its four uses: an instruction with two
-// address registers takes two slots of the front end.
-HWY_INLINE const float* in_register(const float* address) {
+// Keeps the compiler from folding an address into each of its uses: an instruction with two address
+// registers takes two slots of the front end.
+template <class Number>
+HWY_INLINE const Number* in_register(const Number* address) {
 #if HWY_COMPILER_GCC || HWY_COMPILER_CLANG
   asm("" : "+r"(address));
 #endif
   return address;
+}
+
+// How many rows of a rung stand side by side next, with `left` still to come.
+HWY_INLINE uint32_t rows_at_once(const SpmmArgs& a, uint32_t left) {
+  return a.rows_beside > 1 && left >= kRowsBeside ? kRowsBeside : 1;
 }
 
 // What is left to fetch of the next block's slice while this block's rows are worked through: a
@@ -231,21 +237,33 @@ HWY_INLINE void run_four_rows(const SpmmArgs& a, const float* in, const RungView
   for (int r = 0; r < kRowsBeside; ++r) finish_curve<kCloses>(a, rows[r]);
 }
 
+// The weights that are at hand.
+template <class Weight>
+struct Stream {
+  const uint16_t* indices;
+  const Weight* values;  // null: all are equal
+  size_t weights;
+};
+
 // What the next rows need: their sums, which lie where no hardware looks ahead since rows are sorted
-// by count; some of the next block's slice; and where weights are many, those of a few rows on.
-template <bool kOpens, bool kIso>
-HWY_INLINE void fetch_ahead(const SpmmArgs& a, const RungView& view, const uint32_t* rows,
+// by count; some of the next block's slice; and for four rows at a time the weights some rows on.
+template <bool kOpens, class Weight>
+HWY_INLINE void fetch_ahead(const SpmmArgs& a, const Stream<Weight>& stream, const uint32_t* rows,
                             uint32_t count, SliceAhead& ahead) {
-  constexpr size_t kWeightsAhead = 768;
+  constexpr size_t kWeightsAhead = 768, kLineBytes = 64;
+  constexpr size_t kIndices = kLineBytes / sizeof(uint16_t), kWeights = kLineBytes / sizeof(Weight);
   for (uint32_t r = 0; r < count; ++r) {
     const float* sums = a.out + size_t{rows[kRungAhead + r]} * kPanelWidth;
     for (size_t line = 0; !kOpens && line < kPanelWidth; line += 16) hwy::Prefetch(sums + line);
     ahead.fetch();
   }
-  if (!kFourRows || kIso) return;
-  const size_t weights = size_t{count} * view.count;
-  for (size_t k = 0; k < weights; k += 16) hwy::Prefetch(view.values + kWeightsAhead + k);
-  for (size_t k = 0; k < weights; k += 32) hwy::Prefetch(view.indices + kWeightsAhead + k);
+  if (!kFourRows) return;
+  for (size_t k = 0; k < stream.weights; k += kIndices) {
+    hwy::Prefetch(stream.indices + kWeightsAhead + k);
+  }
+  for (size_t k = 0; stream.values != nullptr && k < stream.weights; k += kWeights) {
+    hwy::Prefetch(stream.values + kWeightsAhead + k);
+  }
 }
 
 template <bool kOpens, bool kCloses, bool kIso>
@@ -258,9 +276,11 @@ HWY_NOINLINE void run_rungs(const SpmmArgs& a, const BlockPart& part, SliceAhead
   for (int64_t r = part.begin; r < part.end; ++r) {
     view.count = a.rungs[r].count;
     for (uint32_t left = a.rungs[r].rows; left > 0;) {
-      const uint32_t rows = a.rows_beside > 1 && left >= kRowsBeside ? kRowsBeside : 1;
+      const uint32_t rows = rows_at_once(a, left);
       if (whole || rows > 1 || (*row >= a.row_begin && *row < a.row_end)) {
-        fetch_ahead<kOpens, kIso>(a, view, row, rows, ahead);
+        const Stream<float> stream = {view.indices, kIso ? nullptr : view.values,
+                                      size_t{rows} * view.count};
+        fetch_ahead<kOpens>(a, stream, row, rows, ahead);
       }
       if (kFourRows && whole && rows > 1) {
         if constexpr (kFourRows) run_four_rows<kOpens, kCloses, kIso>(a, in, view, row);

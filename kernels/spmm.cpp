@@ -9,6 +9,7 @@
 // after foreach_target.h
 #include <hwy/highway.h>
 
+#include "kernels/bfloat16-inl.hpp"
 #include "kernels/dense_parts-inl.hpp"
 #include "kernels/epilogue-inl.hpp"
 #include "kernels/rungs-inl.hpp"
@@ -40,22 +41,44 @@ void take_maxima(const SpmmArgs& a) {
   }
 }
 
-// Rows with inputs of their own, block after block.
-void run_parts(const SpmmArgs& a) {
+// Calls run(part, ahead) for every part that has rows of the range, block after block.
+template <class Run>
+HWY_INLINE void for_each_part(const SpmmArgs& a, Run run) {
   SliceAhead ahead{nullptr, nullptr, 0};
-  TameInputs tame;
   int64_t block = -1;
   for (int64_t p = 0; p < a.part_count; ++p) {
     const BlockPart& part = a.parts[p];
     if (part.first_input != block) ahead = slice_ahead(a, p);
     block = part.first_input;
     if (part.row_begin >= a.row_end || part.row_end <= a.row_begin) continue;
+    run(part, ahead);
+  }
+}
+
+// Rows with inputs of their own.
+void run_parts(const SpmmArgs& a) {
+  TameInputs tame;
+  for_each_part(a, [&](const BlockPart& part, SliceAhead& ahead) HWY_ATTR {
     if (part.dense) {
       run_dense_part(a, part, tame);
     } else {
       a.iso ? run_rung_part<true>(a, part, ahead) : run_rung_part<false>(a, part, ahead);
     }
-  }
+  });
+}
+
+// The same with bfloat16 weights; a function of its own, as their inputs take room on the stack.
+HWY_NOINLINE void run_short_parts(const SpmmArgs& a) {
+#ifdef ESPALIER_BFLOAT16_PAIRS
+  ShortSlice slice;
+#endif
+  for_each_part(a, [&](const BlockPart& part, [[maybe_unused]] SliceAhead& ahead) HWY_ATTR {
+#ifdef ESPALIER_BFLOAT16_PAIRS
+    run_short_part(a, part, slice, ahead);
+#else
+    run_short_rungs(a, part);
+#endif
+  });
 }
 
 void spmm_rows(const SpmmArgs& a) {
@@ -64,7 +87,7 @@ void spmm_rows(const SpmmArgs& a) {
     return;
   }
   run_tiles(a);
-  run_parts(a);
+  a.block_shorts != nullptr ? run_short_parts(a) : run_parts(a);
 }
 
 void finish_panel(float* panel, int64_t rows, const EpilogueArgs& e) {
@@ -123,6 +146,7 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.rows_beside = blocked.rows_beside;
   args.block_indices = blocked.indices.data();
   args.block_values = blocked.values.data();
+  args.block_shorts = blocked.shorts.empty() ? nullptr : blocked.shorts.data();
   args.dense_tiles = blocked.dense_tiles.data();
   args.dense_values = blocked.dense_values.data();
   const MaximumRows& maxima = layer.maxima();

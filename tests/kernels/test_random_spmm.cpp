@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kernels/bfloat16.hpp"
+#include "kernels/target.hpp"
 #include "tests/kernels/spmm_cases.hpp"
 
 namespace espalier::kernels {
@@ -125,6 +126,59 @@ BOOST_AUTO_TEST_CASE(bfloat16_gives_the_bits_of_rounded_weights_and_rounded_outp
     }
   }
   BOOST_CHECK_GT(changed, kCases / 20);
+}
+
+// Where the machine multiplies pairs of bfloat16 numbers: tame layers are packed for that, and
+// neither wild activations nor ranges change a bit.
+BOOST_AUTO_TEST_CASE(bfloat16_pairs_give_the_bits_of_single_multiply_adds) {
+  std::int64_t pairs = 0, others = 0;
+  for (const std::int64_t target : testing::single_targets()) {
+    const OnTarget guard(target);
+    if (!multiplies_bfloat16_pairs()) continue;
+    Random random(8);
+    for (int number = 0; number < kCases / 5; ++number) {
+      Case c = random_case(random);
+      const bool wild = number % 3 == 0, tiny = number % 7 == 0 && c.rows.nnz() > 0;
+      if (wild) strew_wild_numbers(random, c.in);
+      if (number % 5 == 0) shrink_some_samples(random, c.in);
+      if (tiny) c.rows.values[0] = 0x1p-60F;
+      if (number % 11 != 0) round_to_bfloat16(c.in.span());
+      c.form = {number % 2 == 0, 1 + random.below(50), 0};
+      c.form.round_weights = c.form.round_outputs = true;
+      const auto packed =
+          pack_layer(c.rows, testing::all_inputs(c.rows.cols), c.bias, c.epilogue, c.form);
+      (packed.blocked().shorts.empty() ? others : pairs) += packed.nnz();
+      BOOST_CHECK(!tiny || packed.blocked().shorts.empty());
+      const Result found = run(c, 1 + random.below(3));
+      c.form.rows_beside = 1;
+      BOOST_CHECK_MESSAGE(same_numbers(found.out, run(c).out),
+                          target_name() << ", case " << number);
+    }
+  }
+  BOOST_TEST_MESSAGE("weights in pairs: " << pairs << ", others: " << others);
+  BOOST_CHECK(others == 0 || pairs > others / 4);
+}
+
+// The largest layers that fit the slice on the stack, and one input more.
+BOOST_AUTO_TEST_CASE(bfloat16_pairs_take_blocks_of_any_width) {
+  for (const std::int64_t target : testing::single_targets()) {
+    const OnTarget guard(target);
+    for (const std::int64_t width : {1, 2, 511, 512, 513, 2000}) {
+      Random random(9);
+      Case c;
+      c.rows = testing::random_rows(random, 70, 1100, 0.4);
+      c.in = testing::random_floats(random, 1100 * kPanelWidth);
+      round_to_bfloat16(c.in.span());
+      c.form = {true, width, 0};
+      c.form.round_weights = true;
+      const auto packed = pack_layer(c.rows, testing::all_inputs(1100), {}, {}, c.form);
+      BOOST_CHECK_EQUAL(!packed.blocked().shorts.empty(),
+                        multiplies_bfloat16_pairs() && width <= kMostShortInputs);
+      const Result found = run(c);
+      c.form.rows_beside = 1;
+      BOOST_CHECK(same_bits(found.out, run(c).out));
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(bfloat16_is_the_nearest_value_and_the_even_of_two) {

@@ -1,0 +1,270 @@
+// Pairs of bfloat16 weights, each pair one instruction, where a machine has it (AVX-512 BF16); for
+// each SIMD target.
+#if defined(ESPALIER_KERNELS_BFLOAT16_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef ESPALIER_KERNELS_BFLOAT16_INL
+#undef ESPALIER_KERNELS_BFLOAT16_INL
+#else
+#define ESPALIER_KERNELS_BFLOAT16_INL
+#endif
+
+#include <hwy/highway.h>
+
+#include "kernels/rungs-inl.hpp"
+
+#undef ESPALIER_BFLOAT16_PAIRS
+#if (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL) && HWY_ARCH_X86_64 && \
+    (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
+#define ESPALIER_BFLOAT16_PAIRS
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace espalier::kernels {
+namespace HWY_NAMESPACE {
+
+// Any rows and target, weight by weight in float32.
+HWY_NOINLINE void run_short_rungs(const SpmmArgs& a, const BlockPart& part) {
+  const Tag d;
+  const float* in = a.in + part.first_input * kPanelWidth;
+  const uint32_t* row = a.rung_rows + part.first_place;
+  const uint16_t* indices = a.block_indices + part.first_weight;
+  const uint16_t* values = a.block_shorts + part.first_weight;
+  for (int64_t r = part.begin; r < part.end; ++r) {
+    const size_t count = a.rungs[r].count;
+    for (uint32_t left = a.rungs[r].rows; left > 0;) {
+      const uint32_t rows = rows_at_once(a, left);
+      for (uint32_t n = 0; n < rows; ++n) {
+        if (row[n] < a.row_begin || row[n] >= a.row_end) continue;
+        for (size_t column = 0; column < kPanelWidth; column += kRowColumns) {
+          float* const out = a.out + size_t{row[n]} * kPanelWidth + column;
+          Vector sums[kRowVectors];
+          part.opens ? load_sums<true>(out, sums) : load_sums<false>(out, sums);
+          for (size_t k = n; k < count * rows; k += rows) {
+            const hn::Rebind<uint32_t, Tag> du;
+            const auto weight = hn::BitCast(d, hn::Set(du, uint32_t{values[k]} << 16U));
+            add_to_row(weight, input_of(in + column, indices[k]), sums);
+          }
+          part.closes ? store_sums<true>(a, sums, out, row[n], column)
+                      : store_sums<false>(a, sums, out, row[n], column);
+        }
+        part.closes ? finish_curve<true>(a, row[n]) : finish_curve<false>(a, row[n]);
+      }
+      row += rows;
+      left -= rows;
+      indices += size_t{rows} * count;
+      values += size_t{rows} * count;
+    }
+  }
+}
+
+#ifdef ESPALIER_BFLOAT16_PAIRS
+
+using ShortTag = hn::Repartition<uint16_t, Tag>;
+using ShortVector = hn::Vec<ShortTag>;
+constexpr size_t kShortLanes = hn::MaxLanes(ShortTag());
+constexpr int kShortVectors = static_cast<int>(kPanelWidth / kShortLanes);
+
+// Of each number of 32 bits the upper halves' product is added first, then the lower halves': each
+// with one rounding, as by two multiply-adds, but denormals count as zero.
+HWY_INLINE Vector add_pairs(Vector sums, ShortVector x, ShortVector weights) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sums.raw) : "v"(x.raw), "v"(weights.raw));
+  return sums;
+}
+
+// One block's slice of a panel in bfloat16, a line of the cache for 32 samples.
+struct ShortSlice {
+  alignas(64) uint16_t values[kMostShortInputs * kPanelWidth];
+  int64_t first_input = -1;
+  // Whether all inputs so far are such numbers that no product and no sum is denormal: zero, or
+  // finite and kLeastDenseWeight or more; and no others than bfloat16 has.
+  bool tame = true;
+
+  // Four neighbours of one vector stand beside four of the next: interleaved with another input's,
+  // the lower and the upper halves of these are the samples in order.
+  HWY_INLINE void fill(const SpmmArgs& a, const BlockPart& part) {
+    const BitsTag du;
+    const int64_t inputs = HWY_MIN(a.block_inputs, a.inputs - part.first_input);
+    const float* x = a.in + part.first_input * kPanelWidth;
+    const auto one = hn::Set(du, 1U);
+    auto all = hn::Zero(du), most = all;
+    auto least = hn::Set(du, 0xFFFFFFFFU);  // magnitude - 1, so that a zero is none
+    const auto upper = [&](const float* from) HWY_ATTR {
+      const auto bits = hn::BitCast(du, hn::Load(Tag(), from));
+      const auto magnitude = hn::And(bits, hn::Set(du, 0x7FFFFFFFU));
+      all = hn::Or(all, bits);
+      most = hn::Max(most, magnitude);
+      least = hn::Min(least, hn::Sub(magnitude, one));
+      return hn::ShiftRight<16>(bits).raw;
+    };
+    constexpr size_t kLanes = hn::MaxLanes(BitsTag());
+    for (int64_t i = 0; i < inputs; ++i, x += kPanelWidth) {
+      for (size_t v = 0; v < kPanelWidth; v += 2 * kLanes) {
+        const ShortVector both{_mm512_packus_epi32(upper(x + v), upper(x + v + kLanes))};
+        hn::Store(both, ShortTag(), values + i * kPanelWidth + v);
+      }
+    }
+    const uint32_t kLeast = 0x26800000U, kInfinite = 0x7F800000U;  // 2^-50
+    tame = tame && hn::AllTrue(du, hn::Lt(most, hn::Set(du, kInfinite))) &&
+           hn::AllTrue(du, hn::Gt(least, hn::Set(du, kLeast - 2U))) &&
+           hn::AllTrue(du, hn::Eq(hn::And(all, hn::Set(du, 0xFFFFU)), hn::Zero(du)));
+    first_input = part.first_input;
+  }
+};
+
+// The two products of each sample's pair: the input `x`, which comes first, and `y`.
+HWY_INLINE void add_pair_to_row(ShortVector weights, const ShortVector* x, const ShortVector* y,
+                                Vector* sums) {
+  const ShortTag d;
+#pragma GCC unroll 2
+  for (int v = 0; v < kShortVectors; ++v) {
+    sums[2 * v] = add_pairs(sums[2 * v], hn::InterleaveLower(d, y[v], x[v]), weights);
+    sums[2 * v + 1] = add_pairs(sums[2 * v + 1], hn::InterleaveUpper(d, y[v], x[v]), weights);
+  }
+}
+
+HWY_INLINE void load_input(const uint16_t* x, ShortVector* values) {
+#pragma GCC unroll 2
+  for (int v = 0; v < kShortVectors; ++v) {
+    values[v] = hn::Load(ShortTag(), x + static_cast<size_t>(v) * kShortLanes);
+  }
+}
+
+HWY_INLINE void add_weights(ShortVector weights, const uint16_t* x, const uint16_t* y,
+                            Vector* sums) {
+  ShortVector of_x[kShortVectors], of_y[kShortVectors];
+  load_input(x, of_x);
+  load_input(y, of_y);
+  add_pair_to_row(weights, of_x, of_y, sums);
+}
+
+// An odd weight's partner is nothing: zero times zero.
+HWY_INLINE void add_last_weight(uint16_t weight, const uint16_t* x, Vector* sums) {
+  const auto weights = hn::BitCast(ShortTag(), hn::Set(BitsTag(), uint32_t{weight} << 16U));
+  ShortVector of_x[kShortVectors], zeros[kShortVectors];
+  load_input(x, of_x);
+#pragma GCC unroll 2
+  for (int v = 0; v < kShortVectors; ++v) zeros[v] = hn::Zero(ShortTag());
+  add_pair_to_row(weights, of_x, zeros, sums);
+}
+
+// The indices of one weight of four rows, and where the input of one of them lies.
+HWY_INLINE uint64_t four_indices(const uint16_t* indices) {
+  uint64_t four;  // little-endian
+  __builtin_memcpy(&four, indices, sizeof(four));
+  return four;
+}
+
+HWY_INLINE const uint16_t* short_input(const uint16_t* in, uint64_t four, int row) {
+  return in_register(in + (four >> (16 * row) & 0xFFFFU) * kPanelWidth);
+}
+
+// Four rows side by side. Two weights of each row are one load for all rows, spread in registers.
+HWY_INLINE void add_four_short_rows(const uint16_t* in, const uint16_t* indices,
+                                    const uint16_t* values, uint32_t count,
+                                    Vector (*sums)[kRowVectors]) {
+  const hn::Repartition<uint8_t, Tag> d8;
+  const auto pick = [&](uint8_t r) HWY_ATTR {
+    const uint8_t low = static_cast<uint8_t>(2 * (r + kRowsBeside)), high = 2 * r;
+    const uint8_t l1 = low + 1, h1 = high + 1;
+    alignas(16) const uint8_t bytes[16] = {low,  l1, high, h1, low, l1, high, h1,
+                                           low,  l1, high, h1, low, l1, high, h1};
+    return hn::LoadDup128(d8, bytes);
+  };
+  const auto pick0 = pick(0), pick1 = pick(1), pick2 = pick(2), pick3 = pick(3);
+  const auto spread = [&](hn::Vec<decltype(d8)> weights, hn::Vec<decltype(d8)> of_row) HWY_ATTR {
+    return hn::BitCast(ShortTag(), hn::TableLookupBytes(weights, of_row));
+  };
+  uint64_t x = four_indices(indices), y = four_indices(indices + kRowsBeside);
+  uint32_t k = 0;
+  for (; k + 2 <= count; k += 2) {
+    const auto weights = hn::LoadDup128(d8, reinterpret_cast<const uint8_t*>(values));
+    values += 2 * kRowsBeside;
+    indices += 2 * kRowsBeside;
+    const uint64_t next_x = four_indices(indices), next_y = four_indices(indices + kRowsBeside);
+    add_weights(spread(weights, pick0), short_input(in, x, 0), short_input(in, y, 0), sums[0]);
+    add_weights(spread(weights, pick1), short_input(in, x, 1), short_input(in, y, 1), sums[1]);
+    add_weights(spread(weights, pick2), short_input(in, x, 2), short_input(in, y, 2), sums[2]);
+    add_weights(spread(weights, pick3), short_input(in, x, 3), short_input(in, y, 3), sums[3]);
+    x = next_x;
+    y = next_y;
+  }
+  if (k == count) return;
+#pragma GCC unroll 4
+  for (int r = 0; r < kRowsBeside; ++r) {
+    add_last_weight(values[r], short_input(in, x, r), sums[r]);
+  }
+}
+
+HWY_INLINE void add_short_row(const uint16_t* in, const uint16_t* indices, const uint16_t* values,
+                              uint32_t count, Vector* sums) {
+  const auto input = [&](uint32_t k) HWY_ATTR { return in + size_t{indices[k]} * kPanelWidth; };
+  uint32_t k = 0;
+  for (; k + 2 <= count; k += 2) {
+    const uint32_t both = uint32_t{values[k]} << 16U | values[k + 1];
+    const auto weights = hn::BitCast(ShortTag(), hn::Set(BitsTag(), both));
+    add_weights(weights, input(k), input(k + 1), sums);
+  }
+  if (k < count) add_last_weight(values[k], input(k), sums);
+}
+
+// A part all of whose rows are in the range, on tame inputs.
+template <bool kOpens, bool kCloses>
+HWY_NOINLINE void run_pairs(const SpmmArgs& a, const BlockPart& part, const ShortSlice& slice,
+                            SliceAhead& ahead) {
+  const uint32_t* row = a.rung_rows + part.first_place;
+  const uint16_t* indices = a.block_indices + part.first_weight;
+  const uint16_t* values = a.block_shorts + part.first_weight;
+  for (int64_t r = part.begin; r < part.end; ++r) {
+    const uint32_t count = a.rungs[r].count;
+    for (uint32_t left = a.rungs[r].rows; left > 0;) {
+      const uint32_t rows = rows_at_once(a, left);
+      const Stream<uint16_t> stream = {indices, values, size_t{rows} * count};
+      fetch_ahead<kOpens>(a, stream, row, rows, ahead);
+      Vector sums[kRowsBeside][kRowVectors];
+      if (rows > 1) {
+#pragma GCC unroll 4
+        for (int n = 0; n < kRowsBeside; ++n) {
+          load_sums<kOpens>(a.out + size_t{row[n]} * kPanelWidth, sums[n]);
+        }
+        add_four_short_rows(slice.values, indices, values, count, sums);
+#pragma GCC unroll 4
+        for (int n = 0; n < kRowsBeside; ++n) {
+          store_sums<kCloses>(a, sums[n], a.out + size_t{row[n]} * kPanelWidth, row[n], 0);
+        }
+      } else {
+        float* const out = a.out + size_t{*row} * kPanelWidth;
+        load_sums<kOpens>(out, *sums);
+        add_short_row(slice.values, indices, values, count, *sums);
+        store_sums<kCloses>(a, *sums, out, *row, 0);
+      }
+      for (uint32_t n = 0; n < rows; ++n) finish_curve<kCloses>(a, row[n]);
+      row += rows;
+      left -= rows;
+      indices += size_t{rows} * count;
+      values += size_t{rows} * count;
+    }
+  }
+}
+
+HWY_INLINE void run_short_part(const SpmmArgs& a, const BlockPart& part, ShortSlice& slice,
+                               SliceAhead& ahead) {
+  // A group of rows begins anew; what it needs of earlier blocks has been looked at.
+  if (part.first_input != slice.first_input) slice.fill(a, part);
+  const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
+  if (!slice.tame || !whole) {
+    run_short_rungs(a, part);
+  } else if (part.opens) {
+    part.closes ? run_pairs<true, true>(a, part, slice, ahead)
+                : run_pairs<true, false>(a, part, slice, ahead);
+  } else {
+    part.closes ? run_pairs<false, true>(a, part, slice, ahead)
+                : run_pairs<false, false>(a, part, slice, ahead);
+  }
+}
+
+#endif  // ESPALIER_BFLOAT16_PAIRS
+
+}  // namespace HWY_NAMESPACE
+}  // namespace espalier::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard per target
