@@ -37,7 +37,8 @@ PanelFeatures::PanelFeatures(const ShardedNetwork& network)
   for (std::size_t local = 0; local < used.size(); ++local) {
     local_of_feature_[used[local]] = static_cast<std::int32_t>(local);
   }
-  takes_all_ = network.input_scale.empty() && network.input_shift.empty() && !network.bfloat16;
+  as_they_are_ = network.input_scale.empty() && network.input_shift.empty() && !network.bfloat16;
+  takes_all_ = as_they_are_;
   for (std::size_t feature = 0; takes_all_ && feature < local_of_feature_.size(); ++feature) {
     takes_all_ = local_of_feature_[feature] == static_cast<std::int32_t>(feature);
   }
@@ -109,6 +110,14 @@ void PanelFeatures::fill_absent(float* panel) const {
 void PanelFeatures::fill_sparse(const kernels::CsrRows& samples, std::int64_t id,
                                 float* column) const {
   const std::int64_t end = samples.pointers[to_size(id) + 1];
+  if (as_they_are_) {
+    const std::int64_t step = samples.iso ? 0 : 1;
+    for (std::int64_t k = samples.pointers[to_size(id)]; k < end; ++k) {
+      const std::int32_t local = local_of_feature_[samples.indices[to_size(k)]];
+      if (local >= 0) column[local * kWidth] = samples.values[to_size(k * step)];
+    }
+    return;
+  }
   for (std::int64_t k = samples.pointers[to_size(id)]; k < end; ++k) {
     const std::uint32_t feature = samples.indices[to_size(k)];
     const std::int32_t local = local_of_feature_[feature];

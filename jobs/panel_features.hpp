@@ -39,7 +39,8 @@ class PanelFeatures {
   const ShardedNetwork& network_;
   std::vector<std::int32_t> local_of_feature_;  // local input of the first layer, -1: unused
   bool may_drop_empty_ = false;
-  bool takes_all_ = false;  // every feature as it is, in their order
+  bool as_they_are_ = false;  // neither scaled, shifted nor rounded
+  bool takes_all_ = false;    // every feature as it is, in their order
 };
 
 }  // namespace espalier::jobs

@@ -168,6 +168,13 @@ HWY_INLINE const float* input_at(const SpmmArgs& a, int64_t index) {
   return a.in + input * kPanelWidth;
 }
 
+// The same for `count` indices in a row, by vectors.
+template <class Index>
+HWY_INLINE void find_inputs(const float* in, const Index* indices, int64_t count,
+                            const float** inputs) {
+  for (int64_t k = 0; k < count; ++k) inputs[k] = in + size_t{indices[k]} * kPanelWidth;
+}
+
 // What is read and written after the tile at hand, fetched a few lines after each of its passes.
 struct TilesAhead {
   // The next group's inputs and outputs.
@@ -297,7 +304,9 @@ HWY_INLINE void run_set(const SpmmArgs& a, int64_t begin, int64_t end, TilesAhea
   int64_t from = 0;
   do {  // once also where there are no inputs
     const int64_t some = inputs_at_once(count - from);
-    for (int64_t k = 0; k < some; ++k) inputs[k] = input_at(a, first_index + from + k);
+    const int64_t first = first_index + from;
+    a.narrow != nullptr ? find_inputs(a.in, a.narrow + first, some, inputs)
+                        : find_inputs(a.in, a.wide + first, some, inputs);
     for (int64_t t = begin; t < end; ++t) {
       const Tile& tile = a.tiles[t];
       const int64_t step = a.iso ? 0 : int64_t{tile.height};
