@@ -201,8 +201,8 @@ BenchFigure measure_layer(const BenchLayer& layer) {
   std::vector<double> seconds, ratios, ratios_to_loads;
   const double edges = static_cast<double>(packed.nnz() * kWidth * layer.rounds);
   double limit = 0;
-  // Timed some panels at a time, by the thread's own clock and next to the peak, so that what else the
-  // machine does falls on both.
+  // Timed some panels at a time, by the thread's own clock and next to the peak, so that what else
+  // the machine does falls on both.
   for (int timing = 0; timing <= kShortTimings; ++timing) {
     limit = measure_peak(1);
     const double loading_peak = loads ? kernels::measure_loading_fma_peak(near) : 0;
@@ -290,7 +290,8 @@ BenchFigure measure_bfloat16(const BenchLayer& layer) {
   const double middle = median(seconds);
   std::ostringstream note;
   note << rounded.block_names()
-       << (rounded.blocked().shorts.empty() ? ", rounded in float32" : ", two weights an instruction")
+       << (rounded.blocked().shorts.empty() ? ", rounded in float32"
+                                            : ", two weights an instruction")
        << ", off by at most " << std::setprecision(2) << worst / std::sqrt(squares)
        << " of the outputs' RMS";
   return {"", middle, edges / middle, limit, median(ratios), 1, note.str(), false};

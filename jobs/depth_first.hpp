@@ -26,9 +26,9 @@ struct DepthFirstOutcome {
   std::atomic<std::int64_t> panels_used{0};
 };
 
-// One thread's worker. A block of panels small enough for the second-level cache goes from layer to
-// layer; samples that died are squeezed out; a block that has shrunk to half waits for another one
-// to fill it up, so that survivors of the whole wave share panels.
+// One thread's worker. A block of panels small enough for the caches goes from layer to layer;
+// samples that died are squeezed out; a block that has shrunk to half waits for another one to fill
+// it up, so that survivors of the whole wave share panels.
 class DepthFirst {
  public:
   // `most_panels`: of a block. Borrows network and features; allocates pool_panels(most_panels)
@@ -39,7 +39,7 @@ class DepthFirst {
   static std::int64_t pool_panels(std::int64_t most_panels) noexcept { return 4 * most_panels + 1; }
 
   // Takes samples `ids` (rows of `samples`, at most block_panels panels) through the layers, unless
-  // their rest is set aside for finish(). `block_panels`: of a full block, at most most_panels.
+  // their rest is set aside for finish(). `block_panels`: of a full block, 2 .. most_panels.
   void run(const kernels::CsrRows& samples, std::span<const std::int64_t> ids,
            std::int64_t block_panels, DepthFirstOutcome& outcome);
   // Takes what was set aside to the end.

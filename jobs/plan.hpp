@@ -18,7 +18,7 @@ struct Allocation {
   std::int64_t cache_bytes = 0;        // second level, of a core; 0: never depth first
   std::int64_t sample_bytes = 0;       // features of a sample as read, on average
   std::int64_t most_wave_samples = 0;  // 0: what memory allows
-  // A core's share of the third-level cache, where the second holds too little.
+  // A core's share of the third-level cache.
   std::int64_t third_cache_bytes = 0;
   bool streams_outputs = false;  // see streams_outputs()
   std::int64_t top_k = 0;        // best outputs kept of each sample while they stream by

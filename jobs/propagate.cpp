@@ -157,9 +157,9 @@ WaveOutput Propagator::run_depth_first(const kernels::CsrRows& samples) {
   outcome.alive.assign(to_size(samples.rows()), 0);
   outcome.column.resize(to_size(samples.rows()));
   outcome.panels = kept_.panels ? outputs_.data() : nullptr;
-  // Of few panels every thread gets some blocks; one panel alone could not meet others.
+  // Of few panels every thread gets some blocks.
   const std::int64_t block_panels =
-      std::clamp<std::int64_t>(panels() / (4 * threads()), 2, plan_.block_panels);
+      std::clamp<std::int64_t>(panels() / (4 * threads()), 1, plan_.block_panels);
   const std::size_t block = to_size(block_panels * kWidth);
   std::atomic<std::size_t> next{0};
   std::atomic<bool> given_up{false};
@@ -175,7 +175,7 @@ WaveOutput Propagator::run_depth_first(const kernels::CsrRows& samples) {
       }
       note_progress();
       worker->run(samples, std::span(active_).subspan(at, std::min(block, active_.size() - at)),
-                  block_panels, outcome);
+                  std::max<std::int64_t>(2, block_panels), outcome);
     }
     worker->finish(outcome);
   });

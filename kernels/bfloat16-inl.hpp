@@ -12,8 +12,7 @@
 #include "kernels/rungs-inl.hpp"
 
 #undef ESPALIER_BFLOAT16_PAIRS
-#if (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL) && HWY_ARCH_X86_64 && \
-    (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
+#if HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
 #define ESPALIER_BFLOAT16_PAIRS
 #endif
 
@@ -74,39 +73,63 @@ HWY_INLINE Vector add_pairs(Vector sums, ShortVector x, ShortVector weights) {
 struct ShortSlice {
   alignas(64) uint16_t values[kMostShortInputs * kPanelWidth];
   int64_t first_input = -1;
-  // Whether all inputs so far are such numbers that no product and no sum is denormal: zero, or
-  // finite and kLeastDenseWeight or more; and no others than bfloat16 has.
+  // Whether all inputs of the group's blocks so far are zero, or finite and least_input or more,
+  // and no others than bfloat16 has; in the columns that count.
   bool tame = true;
 
+  HWY_INLINE void fill(const SpmmArgs& a, const BlockPart& part) {
+    if (part.first_input < first_input) tame = true;  // another group of rows begins
+    first_input = part.first_input;
+    if (tame) tame = turn(a);
+  }
+
+ private:
   // Four neighbours of one vector stand beside four of the next: interleaved with another input's,
   // the lower and the upper halves of these are the samples in order.
-  HWY_INLINE void fill(const SpmmArgs& a, const BlockPart& part) {
+  HWY_INLINE bool turn(const SpmmArgs& a) {
+    constexpr int kVectors = kRowVectors;
     const BitsTag du;
-    const int64_t inputs = HWY_MIN(a.block_inputs, a.inputs - part.first_input);
-    const float* x = a.in + part.first_input * kPanelWidth;
-    const auto one = hn::Set(du, 1U);
-    auto all = hn::Zero(du), most = all;
-    auto least = hn::Set(du, 0xFFFFFFFFU);  // magnitude - 1, so that a zero is none
-    const auto upper = [&](const float* from) HWY_ATTR {
-      const auto bits = hn::BitCast(du, hn::Load(Tag(), from));
-      const auto magnitude = hn::And(bits, hn::Set(du, 0x7FFFFFFFU));
-      all = hn::Or(all, bits);
-      most = hn::Max(most, magnitude);
-      least = hn::Min(least, hn::Sub(magnitude, one));
-      return hn::ShiftRight<16>(bits).raw;
-    };
     constexpr size_t kLanes = hn::MaxLanes(BitsTag());
-    for (int64_t i = 0; i < inputs; ++i, x += kPanelWidth) {
-      for (size_t v = 0; v < kPanelWidth; v += 2 * kLanes) {
-        const ShortVector both{_mm512_packus_epi32(upper(x + v), upper(x + v + kLanes))};
-        hn::Store(both, ShortTag(), values + i * kPanelWidth + v);
+    const auto one = hn::Set(du, 1U);
+    BitsVector all[kVectors], most[kVectors], least[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      all[v] = most[v] = hn::Zero(du);
+      least[v] = hn::Set(du, 0xFFFFFFFFU);  // of magnitudes - 1, so that a zero is the largest
+    }
+    const float* x = a.in + first_input * kPanelWidth;
+    const int64_t inputs = HWY_MIN(a.block_inputs, a.inputs - first_input);
+    uint16_t* to = values;
+    for (int64_t i = 0; i < inputs; ++i, x += kPanelWidth, to += kPanelWidth) {
+      BitsVector upper[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        const auto bits = hn::BitCast(du, hn::Load(Tag(), x + static_cast<size_t>(v) * kLanes));
+        const auto magnitude = hn::And(bits, hn::Set(du, 0x7FFFFFFFU));
+        all[v] = hn::Or(all[v], bits);
+        most[v] = hn::Max(most[v], magnitude);
+        least[v] = hn::Min(least[v], hn::Sub(magnitude, one));
+        upper[v] = hn::ShiftRight<16>(bits);
+      }
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; v += 2) {
+        const ShortVector both{_mm512_packus_epi32(upper[v].raw, upper[v + 1].raw)};
+        hn::Store(both, ShortTag(), to + static_cast<size_t>(v) * kLanes);
       }
     }
-    const uint32_t kLeast = 0x26800000U, kInfinite = 0x7F800000U;  // 2^-50
-    tame = tame && hn::AllTrue(du, hn::Lt(most, hn::Set(du, kInfinite))) &&
-           hn::AllTrue(du, hn::Gt(least, hn::Set(du, kLeast - 2U))) &&
-           hn::AllTrue(du, hn::Eq(hn::And(all, hn::Set(du, 0xFFFFU)), hn::Zero(du)));
-    first_input = part.first_input;
+    const auto smallest = hn::BitCast(du, hn::Set(Tag(), a.least_input));
+    const auto infinity = hn::BitCast(du, hn::Inf(Tag()));
+    bool result = true;
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t columns = a.columns - v * static_cast<int64_t>(kLanes);
+      if (columns <= 0) break;
+      const auto counts = hn::FirstN(du, HWY_MIN(static_cast<size_t>(columns), kLanes));
+      const auto too_small = hn::Lt(least[v], hn::Sub(smallest, one));
+      const auto too_large = hn::Gt(most[v], hn::Sub(infinity, one));
+      const auto too_long = hn::TestBit(all[v], hn::Set(du, 0xFFFFU));
+      const auto wild = hn::Or(hn::Or(too_small, too_large), too_long);
+      result = result && hn::AllFalse(du, hn::And(counts, wild));
+    }
+    return result;
   }
 };
 
@@ -165,8 +188,8 @@ HWY_INLINE void add_four_short_rows(const uint16_t* in, const uint16_t* indices,
   const auto pick = [&](uint8_t r) HWY_ATTR {
     const uint8_t low = static_cast<uint8_t>(2 * (r + kRowsBeside)), high = 2 * r;
     const uint8_t l1 = low + 1, h1 = high + 1;
-    alignas(16) const uint8_t bytes[16] = {low,  l1, high, h1, low, l1, high, h1,
-                                           low,  l1, high, h1, low, l1, high, h1};
+    alignas(16) const uint8_t bytes[16] = {low, l1, high, h1, low, l1, high, h1,
+                                           low, l1, high, h1, low, l1, high, h1};
     return hn::LoadDup128(d8, bytes);
   };
   const auto pick0 = pick(0), pick1 = pick(1), pick2 = pick(2), pick3 = pick(3);
@@ -247,7 +270,6 @@ HWY_NOINLINE void run_pairs(const SpmmArgs& a, const BlockPart& part, const Shor
 
 HWY_INLINE void run_short_part(const SpmmArgs& a, const BlockPart& part, ShortSlice& slice,
                                SliceAhead& ahead) {
-  // A group of rows begins anew; what it needs of earlier blocks has been looked at.
   if (part.first_input != slice.first_input) slice.fill(a, part);
   const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
   if (!slice.tame || !whole) {

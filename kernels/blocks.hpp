@@ -55,7 +55,6 @@ inline constexpr std::int64_t kMostShortInputs = 512;
 // Rows of one part at most: enough that rungs have several rows; few enough that the work can be
 // cut between parts.
 inline constexpr std::int64_t kStripeRows = 512;
-inline constexpr std::int64_t kStripeRowsBeside = 1024;
 
 // Rows that go through all blocks before the next ones: their sums (512 KiB) stay in the
 // second-level cache although the weights of a dense block stream through it.
@@ -69,13 +68,13 @@ inline constexpr float kLeastDenseWeight = 0x1p-50F;
 // The rows of one stripe inside one block of inputs, or those of them that have nearly all its
 // inputs (`dense`).
 struct BlockPart {
-  std::int64_t first_input;           // local input that index 0 stands for
-  std::int64_t first_weight;          // into indices and values
-  std::int64_t begin, end;            // of its rungs, or of its dense tiles
-  std::int64_t row_begin, row_end;    // all its rows lie in here
-  std::int64_t first_place;           // into rung_rows
-  bool opens, closes;                 // the first, the last part of these rows: holds all of them
-  bool dense;                         // neither opens nor closes
+  std::int64_t first_input;         // local input that index 0 stands for
+  std::int64_t first_weight;        // into indices and values
+  std::int64_t begin, end;          // of its rungs, or of its dense tiles
+  std::int64_t row_begin, row_end;  // all its rows lie in here
+  std::int64_t first_place;         // into rung_rows
+  bool opens, closes;               // the first, the last part of these rows: holds all of them
+  bool dense;                       // neither opens nor closes
 };
 
 // Rows with inputs of their own, cut into blocks of inputs whose panel slices stay in the
@@ -88,7 +87,9 @@ struct BlockedRows {
   std::int64_t weights = 0;        // in rungs
   Storage<std::uint16_t> indices;  // kIndexSlack more than weights
   Storage<float> values;           // one where all are equal
-  Storage<std::uint16_t> shorts;   // instead of values: bfloat16 numbers of kLeastDenseWeight or more
+  Storage<std::uint16_t> shorts;   // instead of values: bfloat16 numbers
+  float least_input = 0;           // with which products of shorts stay so large that nothing is
+                                   // denormal: then pairs may be multiplied by one instruction
   std::vector<Tile> dense_tiles;   // count: a block's inputs; no indices
   Storage<float> dense_values;     // of these tiles, 0 in the gaps
   std::int64_t dense_weights = 0;  // without the gaps

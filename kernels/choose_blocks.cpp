@@ -29,12 +29,8 @@ constexpr std::array<Width, 11> kFourRowWidths = {{{96, 3.0},
                                                    {2048, 6.3},
                                                    {16384, 15.3}}};
 // The same with two weights an instruction.
-constexpr std::array<Width, 6> kShortWidths = {{{128, 2.2},
-                                                {192, 2.27},
-                                                {256, 2.38},
-                                                {320, 2.45},
-                                                {384, 2.62},
-                                                {512, 2.8}}};
+constexpr std::array<Width, 6> kShortWidths = {
+    {{128, 2.2}, {192, 2.27}, {256, 2.38}, {320, 2.45}, {384, 2.62}, {512, 2.8}}};
 static_assert(kShortWidths.back().inputs == kMostShortInputs);
 // Eight multiply-adds a weight: four cycles at best.
 constexpr std::array<Width, 9> kRungWidths = {{{96, 4.95},
@@ -92,7 +88,7 @@ BlockChoice choose_blocks(std::int64_t inputs, std::int64_t members, std::int64_
   const double visit_cycles = members <= kMiddleRows ? 13.5 : 22;
   const std::span<const Width> widths =
       layout == BlockLayout::kShort ? std::span<const Width>(kShortWidths) : kFourRowWidths;
-  return {layout, cheapest(widths, inputs, rows, weights, visit_cycles), kStripeRowsBeside,
+  return {layout, cheapest(widths, inputs, rows, weights, visit_cycles), kStripeRows,
           inputs <= kNearInputs ? kGroupRows : std::int64_t{1} << 40};
 }
 

@@ -18,8 +18,8 @@ double measure_load_bandwidth(std::span<const float> data);
 // Multiply-adds a second of one core where each loads an activation of its own from `data`, as
 // those of rows do that share no inputs: eight chains on one weight, nothing else. The peak, where
 // the core loads as often as it multiplies.
-//   shapes   data: at least 128 floats, 64-byte aligned; to be measured in the first-level cache, at
-//            most half of it
+//   shapes   data: at least 128 floats, 64-byte aligned; to be measured in the first-level cache,
+//            at most half of it
 //   cost     20 ms
 double measure_loading_fma_peak(std::span<const float> data);
 

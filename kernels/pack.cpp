@@ -62,8 +62,8 @@ struct Forms {
 };
 
 BlockLayout layout_of(const LocalRows& rows, const PackForm& form) {
-  const bool beside = form.rows_beside > 0 ? form.rows_beside == kRowsBeside
-                                           : vector_floats() == kRowsBesideFloats;
+  const bool beside =
+      form.rows_beside > 0 ? form.rows_beside == kRowsBeside : vector_floats() == kRowsBesideFloats;
   if (!beside) return BlockLayout::kSingle;
   const bool shorts = form.round_weights && !rows.iso && form.block_inputs <= kMostShortInputs &&
                       multiplies_bfloat16_pairs() && all_tame(rows.values);
@@ -75,8 +75,8 @@ std::optional<Forms> pack_sums(const LocalRows& rows, const PackForm& form) {
   const Division division = divide(rows, form);
   auto tiled = pack_tiles(rows, division.groups);
   if (!tiled) return std::nullopt;
-  BlockChoice choice = choose_blocks(rows.inputs, std::ssize(division.singles),
-                                     division.single_nnz, layout_of(rows, form));
+  BlockChoice choice = choose_blocks(rows.inputs, std::ssize(division.singles), division.single_nnz,
+                                     layout_of(rows, form));
   if (form.block_inputs > 0) choice.inputs = form.block_inputs;
   DenseParts dense;
   if (choice.layout != BlockLayout::kShort) {
@@ -107,9 +107,8 @@ std::vector<std::uint32_t> used_inputs(const CsrRows& rows) {
 }
 
 std::int64_t PackedLayer::bytes() const noexcept {
-  return bytes_of(blocked_.parts) + bytes_of(blocked_.rungs) +
-         bytes_of(blocked_.rung_rows) + bytes_of(blocked_.indices) + bytes_of(blocked_.values) +
-         bytes_of(blocked_.shorts) +
+  return bytes_of(blocked_.parts) + bytes_of(blocked_.rungs) + bytes_of(blocked_.rung_rows) +
+         bytes_of(blocked_.indices) + bytes_of(blocked_.values) + bytes_of(blocked_.shorts) +
          bytes_of(blocked_.dense_tiles) + bytes_of(blocked_.dense_values) + bytes_of(tiled_.tiles) +
          bytes_of(tiled_.narrow) + bytes_of(tiled_.wide) + bytes_of(tiled_.values) +
          bytes_of(maxima_.pointers) + bytes_of(maxima_.indices) + bytes_of(bias_);

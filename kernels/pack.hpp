@@ -21,9 +21,9 @@ struct PackForm {
   bool share = true;              // rows with the same inputs go into tiles
   std::int64_t block_inputs = 0;  // inputs of a block for all other rows, 0: chosen
   int rows_beside = 0;            // in such a block: one or kRowsBeside, 0: chosen
-  bool round_weights = false;  // to bfloat16, before they are packed
-  bool round_outputs = false;  // to bfloat16, after activation and clamp
-  bool maximum = false;        // each output is the largest of its inputs, not a sum
+  bool round_weights = false;     // to bfloat16, before they are packed
+  bool round_outputs = false;     // to bfloat16, after activation and clamp
+  bool maximum = false;           // each output is the largest of its inputs, not a sum
 };
 
 // A shard's rows of one layer, ready for spmm.

@@ -100,7 +100,8 @@ class Builder {
   bool gather(std::int64_t block, std::int64_t end) {
     const RunRange range = {
         static_cast<std::uint32_t>(block * width_),
-        static_cast<std::uint32_t>(std::min<std::int64_t>(end * width_, UINT32_MAX)), end == blocks_};
+        static_cast<std::uint32_t>(std::min<std::int64_t>(end * width_, UINT32_MAX)),
+        end == blocks_};
     cuts_.blocks = end - block;
     counts_.resize(at(cuts_.blocks) * cursors_.size());
     begins_[0] = 0;
@@ -189,14 +190,19 @@ class Builder {
     written_ += weights;
   }
 
-  // The upper halves of weights that are bfloat16 numbers.
+  // The upper halves of weights that are bfloat16 numbers. With an exponent of a or more they are
+  // multiples of 2^(a - 7), so with inputs of 2^(-112 - a) and more all products and their sums are
+  // multiples of the smallest normal number, 2^-126.
   void shorten() {
+    float least = 1;
+    for (const float value : blocked_.values) least = std::min(least, std::abs(value));
+    blocked_.least_input = std::ldexp(1.0F, std::max(-126, -112 - std::ilogb(least)));
     blocked_.shorts.resize(blocked_.values.size());
     std::transform(blocked_.values.begin(), blocked_.values.end(), blocked_.shorts.begin(),
                    [](float value) {
                      return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16U);
                    });
-    blocked_.values = {};
+    blocked_.values = Storage<float>();
   }
 
   static constexpr std::int64_t kNearWeights = std::int64_t{1} << 18;  // 1.5 MiB

@@ -245,8 +245,9 @@ struct Stream {
   size_t weights;
 };
 
-// What the next rows need: their sums, which lie where no hardware looks ahead since rows are sorted
-// by count; some of the next block's slice; and for four rows at a time the weights some rows on.
+// What the next rows need: their sums, which lie where no hardware looks ahead since rows are
+// sorted by count; some of the next block's slice; and for four rows at a time the weights some
+// rows on.
 template <bool kOpens, class Weight>
 HWY_INLINE void fetch_ahead(const SpmmArgs& a, const Stream<Weight>& stream, const uint32_t* rows,
                             uint32_t count, SliceAhead& ahead) {
@@ -287,7 +288,8 @@ HWY_NOINLINE void run_rungs(const SpmmArgs& a, const BlockPart& part, SliceAhead
       } else {
         for (uint32_t k = 0; k < rows; ++k) {
           if (!whole && (row[k] < a.row_begin || row[k] >= a.row_end)) continue;
-          const RungView of_row = {view.indices + k, view.values + (kIso ? 0 : k), view.count};
+          const RungView of_row = {view.indices + k,
+                                   view.values + (kIso || view.count == 0 ? 0 : k), view.count};
           run_row<kOpens, kCloses, kIso>(a, in, of_row, row[k], rows > 1);
         }
       }

@@ -146,6 +146,7 @@ void spmm(const PackedLayer& layer, const float* in, float* out, std::int64_t ro
   args.rows_beside = blocked.rows_beside;
   args.block_indices = blocked.indices.data();
   args.block_values = blocked.values.data();
+  args.least_input = blocked.least_input;
   args.block_shorts = blocked.shorts.empty() ? nullptr : blocked.shorts.data();
   args.dense_tiles = blocked.dense_tiles.data();
   args.dense_values = blocked.dense_values.data();

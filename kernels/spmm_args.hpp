@@ -22,6 +22,7 @@ struct SpmmArgs {
   const std::uint16_t* block_indices = nullptr;
   const float* block_values = nullptr;
   const std::uint16_t* block_shorts = nullptr;  // instead of them, or null
+  float least_input = 0;
   const Tile* dense_tiles = nullptr;
   const float* dense_values = nullptr;
   const std::int64_t* maxima_pointers = nullptr;  // null: rows are sums

@@ -16,16 +16,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 // The bits of (high of x) (high of y) + sum, then (low of x) (low of y) + that, in one instruction;
 // `works` is false where the target has none.
 void add_pair(uint32_t x, uint32_t y, float* sum, bool* works) {
-#if (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL) && HWY_ARCH_X86_64 && \
-    (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
+#if HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
   *works = __builtin_cpu_supports("avx512bf16") != 0;
   if (!*works) return;
   const hn::FixedTag<float, 4> d;
   const hn::RebindToUnsigned<decltype(d)> du;
   auto sums = hn::Set(d, *sum);
-  asm("vdpbf16ps %2, %1, %0"
-      : "+v"(sums.raw)
-      : "v"(hn::Set(du, x).raw), "v"(hn::Set(du, y).raw));
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sums.raw) : "v"(hn::Set(du, x).raw), "v"(hn::Set(du, y).raw));
   *sum = hn::GetLane(sums);
 #else
   static_cast<void>(x);
@@ -68,7 +65,8 @@ bool pairs_are_added_in_turn() {
   std::uint32_t bits = 1;
   const auto draw = [&](std::uint32_t exponents) {  // of two bfloat16 numbers
     bits = bits * 1664525U + 1013904223U;
-    const std::uint32_t high = (bits >> 8U) % exponents + 120, low = (bits >> 16U) % exponents + 120;
+    const std::uint32_t high = (bits >> 8U) % exponents + 120,
+                        low = (bits >> 16U) % exponents + 120;
     return (bits & 0x807F807FU) | high << 23U | low << 7U;
   };
   for (std::uint32_t i = 0; i < kTries; ++i) {

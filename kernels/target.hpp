@@ -18,8 +18,8 @@ std::string target_name();
 // depends on it, what comes out does not.
 int vector_floats();
 
-// Whether the target in use multiplies pairs of bfloat16 numbers and adds the products one after the
-// other, as AVX-512 BF16 does: asked of the processor, and tried.
+// Whether the target in use multiplies pairs of bfloat16 numbers and adds the products one after
+// the other, as AVX-512 BF16 does: asked of the processor, and tried.
 //   exact    then sums are those of float32 multiply-adds, unless something is denormal
 bool multiplies_bfloat16_pairs();
 

@@ -1,8 +1,8 @@
 // Measures spmm on one core against the machine's multiply-add peak, both in the same run.
 //   bench_kernels [case...]  one line a case: median seconds, median and upper decile of the share
 //                            of the peak, packing rate, right or wrong, blocks
-// case=N packs blocks of N inputs, rows one after another, case:N four rows side by side, case~N one
-// after another and without tiles.
+// case=N packs blocks of N inputs, rows one after another, case:N four rows side by side, case~N
+// one after another and without tiles.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
