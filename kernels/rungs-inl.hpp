@@ -52,7 +52,7 @@ HWY_INLINE uint32_t rows_at_once(const SpmmArgs& a, uint32_t left) {
 struct SliceAhead {
   const float* next;
   const float* end;
-  int64_t lines;  // for each row
+  int64_t lines;  // at once
 
   HWY_INLINE void fetch() {
     for (int64_t line = 0; line < lines && next < end; ++line, next += kLineFloats) {
@@ -69,8 +69,9 @@ HWY_INLINE SliceAhead slice_ahead(const SpmmArgs& a, int64_t p) {
     if (next == here) continue;
     const float* begin = a.in + next * kPanelWidth;
     const int64_t floats = HWY_MIN(a.block_inputs, a.inputs - next) * kPanelWidth;
-    const int64_t rows = HWY_MAX(int64_t{1}, HWY_MIN(a.row_end - a.row_begin, kGroupRows));
-    return {begin, begin + floats, floats / SliceAhead::kLineFloats / rows + 1};
+    const int64_t rows = HWY_MIN(a.row_end - a.row_begin, kGroupRows);
+    const int64_t times = HWY_MAX(int64_t{1}, rows / a.rows_beside);
+    return {begin, begin + floats, floats / SliceAhead::kLineFloats / times + 1};
   }
   return {nullptr, nullptr, 0};
 }
@@ -256,8 +257,8 @@ HWY_INLINE void fetch_ahead(const SpmmArgs& a, const Stream<Weight>& stream, con
   for (uint32_t r = 0; r < count; ++r) {
     const float* sums = a.out + size_t{rows[kRungAhead + r]} * kPanelWidth;
     for (size_t line = 0; !kOpens && line < kPanelWidth; line += 16) hwy::Prefetch(sums + line);
-    ahead.fetch();
   }
+  ahead.fetch();
   if (!kFourRows) return;
   for (size_t k = 0; k < stream.weights; k += kIndices) {
     hwy::Prefetch(stream.indices + kWeightsAhead + k);
