@@ -39,10 +39,10 @@ void strew_wild_numbers(Random& random, Floats& in) {
   }
 }
 
-// All of some samples' inputs so small that their sums are zeros, some of them negative.
-void shrink_some_samples(Random& random, Floats& in) {
+// All of some samples' inputs this small: their sums are denormal or zeros, some of them negative.
+void shrink_some_samples(Random& random, Floats& in, float small) {
   for (std::int64_t i = 0; i < std::ssize(in.span()); ++i) {
-    if (i % kPanelWidth % 9 == 4) in[i] = random.coin() ? 0x1p-149F : -0x1p-149F;
+    if (i % kPanelWidth % 9 == 4) in[i] = random.coin() ? small : -small;
   }
 }
 
@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(bfloat16_pairs_give_the_bits_of_single_multiply_adds) {
       Case c = random_case(random);
       const bool wild = number % 3 == 0, tiny = number % 7 == 0 && c.rows.nnz() > 0;
       if (wild) strew_wild_numbers(random, c.in);
-      if (number % 5 == 0) shrink_some_samples(random, c.in);
+      if (number % 5 == 0) shrink_some_samples(random, c.in, random.coin() ? 0x1p-130F : 0x1p-124F);
       if (tiny) c.rows.values[0] = 0x1p-60F;
       if (number % 4 == 1) c.in[random.below(std::ssize(c.in.span()))] = 0x1p-100F;  // or wild
       if (number % 11 != 0) round_to_bfloat16(c.in.span());
@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(gaps_of_dense_parts_change_no_bit) {
       if (number % 5 == 0 && !c.rows.values.empty()) c.rows.values[0] = 0x1p-60F;
       c.in = testing::random_floats(random, cols * kPanelWidth);
       if (number % 2 == 0) strew_wild_numbers(random, c.in);
-      if (number % 4 == 1) shrink_some_samples(random, c.in);
+      if (number % 4 == 1) shrink_some_samples(random, c.in, 0x1p-149F);
       const std::int64_t width = 8 + random.below(40);
       c.form = {false, cols + 1, 0};  // one block has no dense parts
       const Result usual = run(c);
