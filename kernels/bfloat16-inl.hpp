@@ -20,41 +20,6 @@ HWY_BEFORE_NAMESPACE();
 namespace espalier::kernels {
 namespace HWY_NAMESPACE {
 
-// Any rows and target, weight by weight in float32.
-HWY_NOINLINE void run_short_rungs(const SpmmArgs& a, const BlockPart& part) {
-  const Tag d;
-  const float* in = a.in + part.first_input * kPanelWidth;
-  const uint32_t* row = a.rung_rows + part.first_place;
-  const uint16_t* indices = a.block_indices + part.first_weight;
-  const uint16_t* values = a.block_shorts + part.first_weight;
-  for (int64_t r = part.begin; r < part.end; ++r) {
-    const size_t count = a.rungs[r].count;
-    for (uint32_t left = a.rungs[r].rows; left > 0;) {
-      const uint32_t rows = rows_at_once(a, left);
-      for (uint32_t n = 0; n < rows; ++n) {
-        if (row[n] < a.row_begin || row[n] >= a.row_end) continue;
-        for (size_t column = 0; column < kPanelWidth; column += kRowColumns) {
-          float* const out = a.out + size_t{row[n]} * kPanelWidth + column;
-          Vector sums[kRowVectors];
-          part.opens ? load_sums<true>(out, sums) : load_sums<false>(out, sums);
-          for (size_t k = n; k < count * rows; k += rows) {
-            const hn::Rebind<uint32_t, Tag> du;
-            const auto weight = hn::BitCast(d, hn::Set(du, uint32_t{values[k]} << 16U));
-            add_to_row(weight, input_of(in + column, indices[k]), sums);
-          }
-          part.closes ? store_sums<true>(a, sums, out, row[n], column)
-                      : store_sums<false>(a, sums, out, row[n], column);
-        }
-        part.closes ? finish_curve<true>(a, row[n]) : finish_curve<false>(a, row[n]);
-      }
-      row += rows;
-      left -= rows;
-      indices += size_t{rows} * count;
-      values += size_t{rows} * count;
-    }
-  }
-}
-
 #ifdef ESPALIER_BFLOAT16_PAIRS
 
 using ShortTag = hn::Repartition<uint16_t, Tag>;
@@ -273,7 +238,7 @@ HWY_INLINE void run_short_part(const SpmmArgs& a, const BlockPart& part, ShortSl
   if (part.first_input != slice.first_input) slice.fill(a, part);
   const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
   if (!slice.tame || !whole) {
-    run_short_rungs(a, part);
+    run_singly(a, part, a.block_shorts + part.first_weight);
   } else if (part.opens) {
     part.closes ? run_pairs<true, true>(a, part, slice, ahead)
                 : run_pairs<true, false>(a, part, slice, ahead);

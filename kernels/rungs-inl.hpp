@@ -42,11 +42,6 @@ HWY_INLINE const Number* in_register(const Number* address) {
   return address;
 }
 
-// How many rows of a rung stand side by side next, with `left` still to come.
-HWY_INLINE uint32_t rows_at_once(const SpmmArgs& a, uint32_t left) {
-  return a.rows_beside > 1 && left >= kRowsBeside ? kRowsBeside : 1;
-}
-
 // What is left to fetch of the next block's slice while this block's rows are worked through: a
 // slice is read in no order, which no hardware looks ahead of.
 struct SliceAhead {
@@ -109,16 +104,6 @@ HWY_INLINE void add_row(const float* in, const RungView& row, Vector* sums) {
 #endif
   for (; k < row.count; ++k) {
     add_to_row(hn::Set(d, row.values[kIso ? 0 : k]), input_of(in, row.indices[k]), sums);
-  }
-}
-
-// One of four rows side by side, whose weights begin with the view's.
-template <bool kIso>
-HWY_INLINE void add_row_of_four(const float* in, const RungView& row, Vector* sums) {
-  const Tag d;
-  for (size_t k = 0; k < row.count; ++k) {
-    const size_t at = k * kRowsBeside;
-    add_to_row(hn::Set(d, row.values[kIso ? 0 : at]), input_of(in, row.indices[at]), sums);
   }
 }
 
@@ -206,17 +191,12 @@ HWY_INLINE void finish_curve(const SpmmArgs& a, int64_t row) {
 }
 
 template <bool kOpens, bool kCloses, bool kIso>
-HWY_INLINE void run_row(const SpmmArgs& a, const float* in, const RungView& view, int64_t row,
-                        bool one_of_four) {
+HWY_INLINE void run_row(const SpmmArgs& a, const float* in, const RungView& view, int64_t row) {
   for (size_t column = 0; column < kPanelWidth; column += kRowColumns) {
     float* const out = a.out + row * kPanelWidth + column;
     Vector sums[kRowVectors];
     load_sums<kOpens>(out, sums);
-    if (one_of_four) {
-      add_row_of_four<kIso>(in + column, view, sums);
-    } else {
-      add_row<kIso>(in + column, view, sums);
-    }
+    add_row<kIso>(in + column, view, sums);
     store_sums<kCloses>(a, sums, out, row, column);
   }
   finish_curve<kCloses>(a, row);
@@ -238,36 +218,15 @@ HWY_INLINE void run_four_rows(const SpmmArgs& a, const float* in, const RungView
   for (int r = 0; r < kRowsBeside; ++r) finish_curve<kCloses>(a, rows[r]);
 }
 
-// The weights that are at hand.
-template <class Weight>
-struct Stream {
-  const uint16_t* indices;
-  const Weight* values;  // null: all are equal
-  size_t weights;
-};
-
-// What the next rows need: their sums, which lie where no hardware looks ahead since rows are
-// sorted by count; some of the next block's slice; and for four rows at a time the weights some
-// rows on.
-template <bool kOpens, class Weight>
-HWY_INLINE void fetch_ahead(const SpmmArgs& a, const Stream<Weight>& stream, const uint32_t* rows,
-                            uint32_t count, SliceAhead& ahead) {
-  constexpr size_t kWeightsAhead = 768, kLineBytes = 64;
-  constexpr size_t kIndices = kLineBytes / sizeof(uint16_t), kWeights = kLineBytes / sizeof(Weight);
-  for (uint32_t r = 0; r < count; ++r) {
-    const float* sums = a.out + size_t{rows[kRungAhead + r]} * kPanelWidth;
-    for (size_t line = 0; !kOpens && line < kPanelWidth; line += 16) hwy::Prefetch(sums + line);
-  }
-  ahead.fetch();
-  if (!kFourRows) return;
-  for (size_t k = 0; k < stream.weights; k += kIndices) {
-    hwy::Prefetch(stream.indices + kWeightsAhead + k);
-  }
-  for (size_t k = 0; stream.values != nullptr && k < stream.weights; k += kWeights) {
-    hwy::Prefetch(stream.values + kWeightsAhead + k);
-  }
+// The sums of a row that comes soon: rows are sorted by count, so they lie where no hardware looks
+// ahead.
+template <bool kOpens>
+HWY_INLINE void fetch_sums(const SpmmArgs& a, uint32_t row) {
+  const float* sums = a.out + size_t{row} * kPanelWidth;
+  for (size_t line = 0; !kOpens && line < kPanelWidth; line += 16) hwy::Prefetch(sums + line);
 }
 
+// Rows one after another.
 template <bool kOpens, bool kCloses, bool kIso>
 HWY_NOINLINE void run_rungs(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
   const float* in = a.in + part.first_input * kPanelWidth;
@@ -277,39 +236,137 @@ HWY_NOINLINE void run_rungs(const SpmmArgs& a, const BlockPart& part, SliceAhead
   const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
   for (int64_t r = part.begin; r < part.end; ++r) {
     view.count = a.rungs[r].count;
+    const uint32_t* const end = row + a.rungs[r].rows;
+    for (; row < end; ++row) {
+      if (whole || (*row >= a.row_begin && *row < a.row_end)) {
+        fetch_sums<kOpens>(a, row[kRungAhead]);
+        ahead.fetch();
+        run_row<kOpens, kCloses, kIso>(a, in, view, *row);
+      }
+      view.indices += view.count;
+      view.values += kIso ? 0 : view.count;
+    }
+  }
+}
+
+// The weights of the rows at hand.
+template <class Weight>
+struct Stream {
+  const uint16_t* indices;
+  const Weight* values;  // null: all are equal
+  size_t weights;
+};
+
+// What comes after some rows of a rung: sums, some of the next block's slice, and the weights some
+// rows on.
+template <bool kOpens, class Weight>
+HWY_INLINE void fetch_ahead(const SpmmArgs& a, const Stream<Weight>& stream, const uint32_t* rows,
+                            uint32_t count, SliceAhead& ahead) {
+  constexpr size_t kWeightsAhead = 768, kLineBytes = 64;
+  constexpr size_t kIndices = kLineBytes / sizeof(uint16_t), kWeights = kLineBytes / sizeof(Weight);
+  for (uint32_t r = 0; r < count; ++r) fetch_sums<kOpens>(a, rows[kRungAhead + r]);
+  ahead.fetch();
+  for (size_t k = 0; k < stream.weights; k += kIndices) {
+    hwy::Prefetch(stream.indices + kWeightsAhead + k);
+  }
+  for (size_t k = 0; stream.values != nullptr && k < stream.weights; k += kWeights) {
+    hwy::Prefetch(stream.values + kWeightsAhead + k);
+  }
+}
+
+// How many rows of a rung stand side by side next, with `left` still to come.
+HWY_INLINE uint32_t rows_at_once(const SpmmArgs& a, uint32_t left) {
+  return a.rows_beside > 1 && left >= kRowsBeside ? kRowsBeside : 1;
+}
+
+// A part all of whose rows are in the range, four at a time.
+template <bool kOpens, bool kCloses, bool kIso>
+HWY_NOINLINE void run_fours(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
+  const float* in = a.in + part.first_input * kPanelWidth;
+  const uint32_t* row = a.rung_rows + part.first_place;
+  RungView view = {a.block_indices + part.first_weight,
+                   a.block_values + (kIso ? 0 : part.first_weight), 0};
+  for (int64_t r = part.begin; r < part.end; ++r) {
+    view.count = a.rungs[r].count;
     for (uint32_t left = a.rungs[r].rows; left > 0;) {
       const uint32_t rows = rows_at_once(a, left);
-      if (whole || rows > 1 || (*row >= a.row_begin && *row < a.row_end)) {
-        const Stream<float> stream = {view.indices, kIso ? nullptr : view.values,
-                                      size_t{rows} * view.count};
-        fetch_ahead<kOpens>(a, stream, row, rows, ahead);
-      }
-      if (kFourRows && whole && rows > 1) {
-        if constexpr (kFourRows) run_four_rows<kOpens, kCloses, kIso>(a, in, view, row);
+      const size_t weights = size_t{rows} * view.count;
+      const Stream<float> stream = {view.indices, kIso ? nullptr : view.values, weights};
+      fetch_ahead<kOpens>(a, stream, row, rows, ahead);
+      if (rows > 1) {
+        run_four_rows<kOpens, kCloses, kIso>(a, in, view, row);
       } else {
-        for (uint32_t k = 0; k < rows; ++k) {
-          if (!whole && (row[k] < a.row_begin || row[k] >= a.row_end)) continue;
-          const RungView of_row = {view.indices + k,
-                                   view.values + (kIso || view.count == 0 ? 0 : k), view.count};
-          run_row<kOpens, kCloses, kIso>(a, in, of_row, row[k], rows > 1);
-        }
+        run_row<kOpens, kCloses, kIso>(a, in, view, *row);
       }
       row += rows;
       left -= rows;
-      view.indices += size_t{rows} * view.count;
-      view.values += kIso ? 0 : size_t{rows} * view.count;
+      view.indices += weights;
+      view.values += kIso ? 0 : weights;
     }
   }
+}
+
+HWY_INLINE float number_of(float weight) { return weight; }
+HWY_INLINE float number_of(uint16_t weight) {  // bfloat16
+  const uint32_t bits = uint32_t{weight} << 16U;
+  float number;
+  __builtin_memcpy(&number, &bits, sizeof(number));
+  return number;
+}
+
+// Any rows, layout and target, weight by weight: where a range cuts through rows that stand side by
+// side, or registers are too few for them. `values`: the part's, or one for all.
+template <class Weight>
+HWY_NOINLINE void run_singly(const SpmmArgs& a, const BlockPart& part, const Weight* values) {
+  const Tag d;
+  const float* in = a.in + part.first_input * kPanelWidth;
+  const uint32_t* row = a.rung_rows + part.first_place;
+  const uint16_t* indices = a.block_indices + part.first_weight;
+  for (int64_t r = part.begin; r < part.end; ++r) {
+    const size_t count = a.rungs[r].count;
+    for (uint32_t left = a.rungs[r].rows; left > 0;) {
+      const uint32_t rows = rows_at_once(a, left);
+      for (uint32_t n = 0; n < rows; ++n) {
+        if (row[n] < a.row_begin || row[n] >= a.row_end) continue;
+        for (size_t column = 0; column < kPanelWidth; column += kRowColumns) {
+          float* const out = a.out + size_t{row[n]} * kPanelWidth + column;
+          Vector sums[kRowVectors];
+          part.opens ? load_sums<true>(out, sums) : load_sums<false>(out, sums);
+          for (size_t k = n; k < count * rows; k += rows) {
+            const auto weight = hn::Set(d, number_of(values[a.iso ? 0 : k]));
+            add_to_row(weight, input_of(in + column, indices[k]), sums);
+          }
+          part.closes ? store_sums<true>(a, sums, out, row[n], column)
+                      : store_sums<false>(a, sums, out, row[n], column);
+        }
+        part.closes ? finish_curve<true>(a, row[n]) : finish_curve<false>(a, row[n]);
+      }
+      row += rows;
+      left -= rows;
+      indices += count * rows;
+      values += a.iso ? 0 : count * rows;
+    }
+  }
+}
+
+template <bool kOpens, bool kCloses, bool kIso>
+HWY_INLINE void run_rung_rows(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
+  if (a.rows_beside == 1) return run_rungs<kOpens, kCloses, kIso>(a, part, ahead);
+  if constexpr (kFourRows) {
+    const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
+    if (whole) return run_fours<kOpens, kCloses, kIso>(a, part, ahead);
+  }
+  run_singly(a, part, a.block_values + (kIso ? 0 : part.first_weight));
 }
 
 template <bool kIso>
 HWY_INLINE void run_rung_part(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
   if (part.opens) {
-    part.closes ? run_rungs<true, true, kIso>(a, part, ahead)
-                : run_rungs<true, false, kIso>(a, part, ahead);
+    part.closes ? run_rung_rows<true, true, kIso>(a, part, ahead)
+                : run_rung_rows<true, false, kIso>(a, part, ahead);
   } else {
-    part.closes ? run_rungs<false, true, kIso>(a, part, ahead)
-                : run_rungs<false, false, kIso>(a, part, ahead);
+    part.closes ? run_rung_rows<false, true, kIso>(a, part, ahead)
+                : run_rung_rows<false, false, kIso>(a, part, ahead);
   }
 }
 

@@ -76,7 +76,7 @@ HWY_NOINLINE void run_short_parts(const SpmmArgs& a) {
 #ifdef ESPALIER_BFLOAT16_PAIRS
     run_short_part(a, part, slice, ahead);
 #else
-    run_short_rungs(a, part);
+    run_singly(a, part, a.block_shorts + part.first_weight);
 #endif
   });
 }
