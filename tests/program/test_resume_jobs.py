@@ -191,7 +191,7 @@ class CalibratedTest(Stopping):
 class LargeLayerTest(Stopping):
     def test_stops_within_a_layer(self):
         """A single layer of sparsegpt takes much longer than the ten seconds there are."""
-        width = 2500
+        width = 4000
         random = np.random.default_rng(1)
         write_network("net.h5", [random.standard_normal((width, width)).astype("f4")], "DMAT",
                       names=["fc"])
