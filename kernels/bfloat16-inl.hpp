@@ -12,7 +12,7 @@
 #include "kernels/rungs-inl.hpp"
 
 #undef ESPALIER_BFLOAT16_PAIRS
-#if HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
+#if defined(ESPALIER_FOUR_ROWS) && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
 #define ESPALIER_BFLOAT16_PAIRS
 #endif
 
@@ -134,17 +134,6 @@ HWY_INLINE void add_last_weight(uint16_t weight, const uint16_t* x, Vector* sums
   add_pair_to_row(weights, of_x, zeros, sums);
 }
 
-// The indices of one weight of four rows, and where the input of one of them lies.
-HWY_INLINE uint64_t four_indices(const uint16_t* indices) {
-  uint64_t four;  // little-endian
-  __builtin_memcpy(&four, indices, sizeof(four));
-  return four;
-}
-
-HWY_INLINE const uint16_t* short_input(const uint16_t* in, uint64_t four, int row) {
-  return in_register(in + (four >> (16 * row) & 0xFFFFU) * kPanelWidth);
-}
-
 // Four rows side by side. Two weights of each row are one load for all rows, spread in registers.
 HWY_INLINE void add_four_short_rows(const uint16_t* in, const uint16_t* indices,
                                     const uint16_t* values, uint32_t count,
@@ -161,24 +150,24 @@ HWY_INLINE void add_four_short_rows(const uint16_t* in, const uint16_t* indices,
   const auto spread = [&](hn::Vec<decltype(d8)> weights, hn::Vec<decltype(d8)> of_row) HWY_ATTR {
     return hn::BitCast(ShortTag(), hn::TableLookupBytes(weights, of_row));
   };
-  uint64_t x = four_indices(indices), y = four_indices(indices + kRowsBeside);
+  auto at_hand = IndicesOfFour::load(indices);
   uint32_t k = 0;
   for (; k + 2 <= count; k += 2) {
     const auto weights = hn::LoadDup128(d8, reinterpret_cast<const uint8_t*>(values));
     values += 2 * kRowsBeside;
     indices += 2 * kRowsBeside;
-    const uint64_t next_x = four_indices(indices), next_y = four_indices(indices + kRowsBeside);
-    add_weights(spread(weights, pick0), short_input(in, x, 0), short_input(in, y, 0), sums[0]);
-    add_weights(spread(weights, pick1), short_input(in, x, 1), short_input(in, y, 1), sums[1]);
-    add_weights(spread(weights, pick2), short_input(in, x, 2), short_input(in, y, 2), sums[2]);
-    add_weights(spread(weights, pick3), short_input(in, x, 3), short_input(in, y, 3), sums[3]);
-    x = next_x;
-    y = next_y;
+    const auto next = IndicesOfFour::load(indices);
+    const uint64_t x = at_hand.first, y = at_hand.second;
+    add_weights(spread(weights, pick0), input_of_row(in, x, 0), input_of_row(in, y, 0), sums[0]);
+    add_weights(spread(weights, pick1), input_of_row(in, x, 1), input_of_row(in, y, 1), sums[1]);
+    add_weights(spread(weights, pick2), input_of_row(in, x, 2), input_of_row(in, y, 2), sums[2]);
+    add_weights(spread(weights, pick3), input_of_row(in, x, 3), input_of_row(in, y, 3), sums[3]);
+    at_hand = next;
   }
   if (k == count) return;
 #pragma GCC unroll 4
   for (int r = 0; r < kRowsBeside; ++r) {
-    add_last_weight(values[r], short_input(in, x, r), sums[r]);
+    add_last_weight(values[r], input_of_row(in, at_hand.first, r), sums[r]);
   }
 }
 

@@ -17,20 +17,20 @@ struct Width {
   double weight_cycles;
 };
 // Four rows at once, four multiply-adds a weight.
-constexpr std::array<Width, 11> kFourRowWidths = {{{96, 3.0},
-                                                   {112, 3.0},
-                                                   {128, 3.05},
-                                                   {160, 3.15},
-                                                   {192, 3.4},
-                                                   {256, 3.7},
-                                                   {384, 4.2},
+constexpr std::array<Width, 11> kFourRowWidths = {{{96, 2.68},
+                                                   {112, 2.66},
+                                                   {128, 2.62},
+                                                   {160, 2.75},
+                                                   {192, 3.05},
+                                                   {256, 3.4},
+                                                   {384, 4.1},
                                                    {512, 4.8},
-                                                   {1024, 5.8},
-                                                   {2048, 6.3},
+                                                   {1024, 5.4},
+                                                   {2048, 5.9},
                                                    {16384, 15.3}}};
 // The same with two weights an instruction.
 constexpr std::array<Width, 6> kShortWidths = {
-    {{128, 2.2}, {192, 2.27}, {256, 2.38}, {320, 2.45}, {384, 2.62}, {512, 2.8}}};
+    {{128, 1.75}, {192, 1.77}, {256, 1.87}, {320, 1.95}, {384, 2.1}, {512, 2.35}}};
 static_assert(kShortWidths.back().inputs == kMostShortInputs);
 // Eight multiply-adds a weight: four cycles at best.
 constexpr std::array<Width, 9> kRungWidths = {{{96, 4.95},

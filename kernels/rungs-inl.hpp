@@ -14,6 +14,12 @@
 #include "kernels/epilogue-inl.hpp"
 #include "kernels/spmm_args.hpp"
 
+// Registers hold a panel's row of sums four times, and the weights beside them.
+#undef ESPALIER_FOUR_ROWS
+#if HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3
+#define ESPALIER_FOUR_ROWS
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace espalier::kernels {
 namespace HWY_NAMESPACE {
@@ -21,9 +27,6 @@ namespace HWY_NAMESPACE {
 // Eight chains of sums: what latency 4 x 2 ports needs, and a whole row of a panel with 256 bits.
 constexpr int kRowVectors = HWY_MIN(8, static_cast<int>(kPanelWidth / hn::MaxLanes(Tag())));
 constexpr size_t kRowColumns = kRowVectors * hn::MaxLanes(Tag());
-
-// Whether registers hold a panel's row of sums four times, and the weights beside them.
-constexpr bool kFourRows = hn::MaxLanes(Tag()) == 16;
 
 // Weights inside a block: of one row, or of four rows side by side.
 struct RungView {
@@ -107,41 +110,6 @@ HWY_INLINE void add_row(const float* in, const RungView& row, Vector* sums) {
   }
 }
 
-// Where the inputs of the next weight of four rows lie: one load for all.
-HWY_INLINE void find_inputs(const float* in, const uint16_t* indices, const float** x) {
-  uint64_t four;  // little-endian
-  __builtin_memcpy(&four, indices, sizeof(four));
-  x[0] = input_of(in, four & 0xFFFFU);
-  x[1] = input_of(in, four >> 16U & 0xFFFFU);
-  x[2] = input_of(in, four >> 32U & 0xFFFFU);
-  x[3] = input_of(in, four >> 48U);
-}
-
-// Four rows side by side: sixteen chains, and 18 loads for 16 multiply-adds. The inputs of the next
-// weights are found a turn ahead: a load whose address comes from another load waits, and with it
-// everything behind.
-template <bool kIso>
-HWY_INLINE void add_four_rows(const float* in, const RungView& rows, Vector (*sums)[kRowVectors]) {
-  const Tag d;
-  const uint16_t* indices = rows.indices;
-  const float* values = rows.values;
-  const float* x[kRowsBeside];
-  find_inputs(in, indices, x);
-  for (uint32_t k = 0; k < rows.count; ++k) {
-    const auto weights = kIso ? hn::Set(d, *values) : hn::LoadDup128(d, values);
-    values += kIso ? 0 : kRowsBeside;
-    indices += kRowsBeside;
-    const float* next[kRowsBeside];
-    find_inputs(in, indices, next);
-    add_to_row(hn::Broadcast<0>(weights), x[0], sums[0]);
-    add_to_row(hn::Broadcast<1>(weights), x[1], sums[1]);
-    add_to_row(hn::Broadcast<2>(weights), x[2], sums[2]);
-    add_to_row(hn::Broadcast<3>(weights), x[3], sums[3]);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRowsBeside; ++r) x[r] = next[r];
-  }
-}
-
 // Bias and limits of a row's sums, four vectors at a time: more bits would not fit the registers.
 HWY_INLINE void close_row(const SpmmArgs& a, const Vector* sums, float* out, int64_t row,
                           size_t column) {
@@ -202,22 +170,6 @@ HWY_INLINE void run_row(const SpmmArgs& a, const float* in, const RungView& view
   finish_curve<kCloses>(a, row);
 }
 
-template <bool kOpens, bool kCloses, bool kIso>
-HWY_INLINE void run_four_rows(const SpmmArgs& a, const float* in, const RungView& view,
-                              const uint32_t* rows) {
-  Vector sums[kRowsBeside][kRowVectors];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRowsBeside; ++r) {
-    load_sums<kOpens>(a.out + size_t{rows[r]} * kPanelWidth, sums[r]);
-  }
-  add_four_rows<kIso>(in, view, sums);
-#pragma GCC unroll 4
-  for (int r = 0; r < kRowsBeside; ++r) {
-    store_sums<kCloses>(a, sums[r], a.out + size_t{rows[r]} * kPanelWidth, rows[r], 0);
-  }
-  for (int r = 0; r < kRowsBeside; ++r) finish_curve<kCloses>(a, rows[r]);
-}
-
 // The sums of a row that comes soon: rows are sorted by count, so they lie where no hardware looks
 // ahead.
 template <bool kOpens>
@@ -249,6 +201,82 @@ HWY_NOINLINE void run_rungs(const SpmmArgs& a, const BlockPart& part, SliceAhead
   }
 }
 
+// How many rows of a rung stand side by side next, with `left` still to come.
+HWY_INLINE uint32_t rows_at_once(const SpmmArgs& a, uint32_t left) {
+  return a.rows_beside > 1 && left >= kRowsBeside ? kRowsBeside : 1;
+}
+
+#ifdef ESPALIER_FOUR_ROWS
+
+// Where the inputs of two weights of four rows lie, row by row, 16 bits each.
+struct IndicesOfFour {
+  uint64_t first, second;
+
+  // A vector's load: one of a whole number holds up the loads of vectors behind it.
+  HWY_INLINE static IndicesOfFour load(const uint16_t* indices) {
+    const hn::FixedTag<uint64_t, 2> d;
+    auto both = hn::LoadU(d, reinterpret_cast<const uint64_t*>(indices));
+#if HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+    asm("" : "+v"(both.raw));  // or compilers make it two of whole numbers
+#endif
+    return {hn::GetLane(both), hn::ExtractLane(both, 1)};
+  }
+};
+
+template <class Number>
+HWY_INLINE const Number* input_of_row(const Number* in, uint64_t indices, int row) {
+  return in_register(in + (indices >> (16 * row) & 0xFFFFU) * kPanelWidth);
+}
+
+// One weight of each of four rows: sixteen multiply-adds.
+HWY_INLINE void add_weights_of_four(const float* in, uint64_t indices, Vector weights,
+                                    Vector (*sums)[kRowVectors]) {
+  add_to_row(hn::Broadcast<0>(weights), input_of_row(in, indices, 0), sums[0]);
+  add_to_row(hn::Broadcast<1>(weights), input_of_row(in, indices, 1), sums[1]);
+  add_to_row(hn::Broadcast<2>(weights), input_of_row(in, indices, 2), sums[2]);
+  add_to_row(hn::Broadcast<3>(weights), input_of_row(in, indices, 3), sums[3]);
+}
+
+// Four rows side by side, two weights of each a turn: 35 loads for 32 multiply-adds. The indices
+// are loaded a turn ahead, since a load whose address comes from another load waits, and with it
+// everything behind.
+template <bool kIso>
+HWY_INLINE void add_four_rows(const float* in, const RungView& rows, Vector (*sums)[kRowVectors]) {
+  const Tag d;
+  const uint16_t* indices = rows.indices;
+  const float* values = rows.values;
+  constexpr int kStep = kIso ? 0 : kRowsBeside;
+  const auto load = [&](const float* from)
+                        HWY_ATTR { return kIso ? hn::Set(d, *from) : hn::LoadDup128(d, from); };
+  auto at_hand = IndicesOfFour::load(indices);
+  uint32_t k = 0;
+  for (; k + 2 <= rows.count; k += 2) {
+    indices += 2 * kRowsBeside;
+    const auto next = IndicesOfFour::load(indices);
+    add_weights_of_four(in, at_hand.first, load(values), sums);
+    add_weights_of_four(in, at_hand.second, load(values + kStep), sums);
+    values += 2 * kStep;
+    at_hand = next;
+  }
+  if (k < rows.count) add_weights_of_four(in, at_hand.first, load(values), sums);
+}
+
+template <bool kOpens, bool kCloses, bool kIso>
+HWY_INLINE void run_four_rows(const SpmmArgs& a, const float* in, const RungView& view,
+                              const uint32_t* rows) {
+  Vector sums[kRowsBeside][kRowVectors];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRowsBeside; ++r) {
+    load_sums<kOpens>(a.out + size_t{rows[r]} * kPanelWidth, sums[r]);
+  }
+  add_four_rows<kIso>(in, view, sums);
+#pragma GCC unroll 4
+  for (int r = 0; r < kRowsBeside; ++r) {
+    store_sums<kCloses>(a, sums[r], a.out + size_t{rows[r]} * kPanelWidth, rows[r], 0);
+  }
+  for (int r = 0; r < kRowsBeside; ++r) finish_curve<kCloses>(a, rows[r]);
+}
+
 // The weights of the rows at hand.
 template <class Weight>
 struct Stream {
@@ -272,11 +300,6 @@ HWY_INLINE void fetch_ahead(const SpmmArgs& a, const Stream<Weight>& stream, con
   for (size_t k = 0; stream.values != nullptr && k < stream.weights; k += kWeights) {
     hwy::Prefetch(stream.values + kWeightsAhead + k);
   }
-}
-
-// How many rows of a rung stand side by side next, with `left` still to come.
-HWY_INLINE uint32_t rows_at_once(const SpmmArgs& a, uint32_t left) {
-  return a.rows_beside > 1 && left >= kRowsBeside ? kRowsBeside : 1;
 }
 
 // A part all of whose rows are in the range, four at a time.
@@ -305,6 +328,8 @@ HWY_NOINLINE void run_fours(const SpmmArgs& a, const BlockPart& part, SliceAhead
     }
   }
 }
+
+#endif  // ESPALIER_FOUR_ROWS
 
 HWY_INLINE float number_of(float weight) { return weight; }
 HWY_INLINE float number_of(uint16_t weight) {  // bfloat16
@@ -352,10 +377,10 @@ HWY_NOINLINE void run_singly(const SpmmArgs& a, const BlockPart& part, const Wei
 template <bool kOpens, bool kCloses, bool kIso>
 HWY_INLINE void run_rung_rows(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
   if (a.rows_beside == 1) return run_rungs<kOpens, kCloses, kIso>(a, part, ahead);
-  if constexpr (kFourRows) {
-    const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
-    if (whole) return run_fours<kOpens, kCloses, kIso>(a, part, ahead);
-  }
+#ifdef ESPALIER_FOUR_ROWS
+  const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
+  if (whole) return run_fours<kOpens, kCloses, kIso>(a, part, ahead);
+#endif
   run_singly(a, part, a.block_values + (kIso ? 0 : part.first_weight));
 }
 
