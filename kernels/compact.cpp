@@ -1,6 +1,7 @@
 // Compiled once for each target: the lines up to HWY_ONCE are included again by foreach_target.h.
 #include "kernels/spmm.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #undef HWY_TARGET_INCLUDE
@@ -94,9 +95,11 @@ HWY_INLINE void move_row(const float* source, float* target, const MovedPart* pa
 template <size_t kUsed>
 HWY_NOINLINE void move_rows(const float* source, float* target, int64_t rows,
                             const MovedPart* parts) {
+  MovedPart own[kUsed];  // that no store to the target can change
+  std::copy_n(parts, kUsed, own);
   for (int64_t row = 0; row < rows; ++row, source += kPanelWidth, target += kPanelWidth) {
     MoveVector moved[kUsed];
-    move_row(source, target, parts, kUsed, moved);
+    move_row(source, target, own, kUsed, moved);
   }
 }
 
