@@ -195,7 +195,7 @@ HWY_NOINLINE void run_pairs(const SpmmArgs& a, const BlockPart& part, const Shor
     for (uint32_t left = a.rungs[r].rows; left > 0;) {
       const uint32_t rows = rows_at_once(a, left);
       const Stream<uint16_t> stream = {indices, values, size_t{rows} * count};
-      fetch_ahead<kOpens>(a, stream, row, rows, ahead);
+      fetch_ahead(a, stream, row, rows, ahead);
       Vector sums[kRowsBeside][kRowVectors];
       if (rows > 1) {
 #pragma GCC unroll 4

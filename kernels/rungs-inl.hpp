@@ -172,10 +172,9 @@ HWY_INLINE void run_row(const SpmmArgs& a, const float* in, const RungView& view
 
 // The sums of a row that comes soon: rows are sorted by count, so they lie where no hardware looks
 // ahead.
-template <bool kOpens>
 HWY_INLINE void fetch_sums(const SpmmArgs& a, uint32_t row) {
   const float* sums = a.out + size_t{row} * kPanelWidth;
-  for (size_t line = 0; !kOpens && line < kPanelWidth; line += 16) hwy::Prefetch(sums + line);
+  for (size_t line = 0; line < kPanelWidth; line += 16) __builtin_prefetch(sums + line, 1, 3);
 }
 
 // Rows one after another.
@@ -191,7 +190,7 @@ HWY_NOINLINE void run_rungs(const SpmmArgs& a, const BlockPart& part, SliceAhead
     const uint32_t* const end = row + a.rungs[r].rows;
     for (; row < end; ++row) {
       if (whole || (*row >= a.row_begin && *row < a.row_end)) {
-        fetch_sums<kOpens>(a, row[kRungAhead]);
+        if (!kOpens) fetch_sums(a, row[kRungAhead]);
         ahead.fetch();
         run_row<kOpens, kCloses, kIso>(a, in, view, *row);
       }
@@ -287,12 +286,12 @@ struct Stream {
 
 // What comes after some rows of a rung: sums, some of the next block's slice, and the weights some
 // rows on.
-template <bool kOpens, class Weight>
+template <class Weight>
 HWY_INLINE void fetch_ahead(const SpmmArgs& a, const Stream<Weight>& stream, const uint32_t* rows,
                             uint32_t count, SliceAhead& ahead) {
   constexpr size_t kWeightsAhead = 768, kLineBytes = 64;
   constexpr size_t kIndices = kLineBytes / sizeof(uint16_t), kWeights = kLineBytes / sizeof(Weight);
-  for (uint32_t r = 0; r < count; ++r) fetch_sums<kOpens>(a, rows[kRungAhead + r]);
+  for (uint32_t r = 0; r < count; ++r) fetch_sums(a, rows[kRungAhead + r]);
   ahead.fetch();
   for (size_t k = 0; k < stream.weights; k += kIndices) {
     hwy::Prefetch(stream.indices + kWeightsAhead + k);
@@ -315,7 +314,7 @@ HWY_NOINLINE void run_fours(const SpmmArgs& a, const BlockPart& part, SliceAhead
       const uint32_t rows = rows_at_once(a, left);
       const size_t weights = size_t{rows} * view.count;
       const Stream<float> stream = {view.indices, kIso ? nullptr : view.values, weights};
-      fetch_ahead<kOpens>(a, stream, row, rows, ahead);
+      fetch_ahead(a, stream, row, rows, ahead);
       if (rows > 1) {
         run_four_rows<kOpens, kCloses, kIso>(a, in, view, row);
       } else {
