@@ -194,9 +194,9 @@ class Builder {
   // multiples of 2^(a - 7), so with inputs of 2^(-112 - a) and more all products and their sums are
   // multiples of the smallest normal number, 2^-126.
   void shorten() {
-    float least = 1;
+    float least = 1;  // inputs are then no denormals either
     for (const float value : blocked_.values) least = std::min(least, std::abs(value));
-    blocked_.least_input = std::ldexp(1.0F, std::max(-126, -112 - std::ilogb(least)));
+    blocked_.least_input = std::ldexp(1.0F, -112 - std::ilogb(least));
     blocked_.shorts.resize(blocked_.values.size());
     std::transform(blocked_.values.begin(), blocked_.values.end(), blocked_.shorts.begin(),
                    [](float value) {
