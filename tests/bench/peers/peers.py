@@ -6,7 +6,8 @@
 Builds what is needed (each library may be missing), checks every library's product against double
 precision first, then runs one product of each in turn, round after round, and prints the medians:
 seconds of the thread, useful multiply-adds as a share of the peak measured beside them, and how many
-times as long each library took as espalier. Debian: libxsmm-dev libopenblas-dev libeigen3-dev
+times as long each library took as espalier. All get huge pages for what they allocate, as espalier
+asks for in its jobs. Debian: libxsmm-dev libopenblas-dev libeigen3-dev
 libgraphblas-dev python3-scipy python3-torch.
 """
 import argparse
@@ -20,6 +21,9 @@ import time
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
+if "GLIBC_TUNABLES" not in os.environ:  # read when a process starts
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+    os.execv(sys.executable, [sys.executable, *sys.argv])
 import numpy as np  # noqa: E402
 
 
