@@ -86,6 +86,7 @@ void PanelFeatures::fill(const kernels::CsrRows& samples, std::span<const std::i
 }
 
 float PanelFeatures::scaled(std::uint32_t feature, float x) const {
+  if (as_they_are_) return x;
   const float y = network_.input_scale.empty() ? x : x * network_.input_scale[feature];
   const float z = network_.input_shift.empty() ? y : y + network_.input_shift[feature];
   return network_.bfloat16 ? kernels::round_to_bfloat16(z) : z;
@@ -110,14 +111,6 @@ void PanelFeatures::fill_absent(float* panel) const {
 void PanelFeatures::fill_sparse(const kernels::CsrRows& samples, std::int64_t id,
                                 float* column) const {
   const std::int64_t end = samples.pointers[to_size(id) + 1];
-  if (as_they_are_) {
-    const std::int64_t step = samples.iso ? 0 : 1;
-    for (std::int64_t k = samples.pointers[to_size(id)]; k < end; ++k) {
-      const std::int32_t local = local_of_feature_[samples.indices[to_size(k)]];
-      if (local >= 0) column[local * kWidth] = samples.values[to_size(k * step)];
-    }
-    return;
-  }
   for (std::int64_t k = samples.pointers[to_size(id)]; k < end; ++k) {
     const std::uint32_t feature = samples.indices[to_size(k)];
     const std::int32_t local = local_of_feature_[feature];

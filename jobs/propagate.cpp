@@ -157,7 +157,8 @@ WaveOutput Propagator::run_depth_first(const kernels::CsrRows& samples) {
   outcome.alive.assign(to_size(samples.rows()), 0);
   outcome.column.resize(to_size(samples.rows()));
   outcome.panels = kept_.panels ? outputs_.data() : nullptr;
-  // Of few panels every thread gets some blocks.
+  // Of few panels every thread gets some blocks. What shrinks still joins up to two panels: alone
+  // it would go through all layers.
   const std::int64_t block_panels =
       std::clamp<std::int64_t>(panels() / (4 * threads()), 1, plan_.block_panels);
   const std::size_t block = to_size(block_panels * kWidth);

@@ -225,16 +225,12 @@ HWY_NOINLINE void run_pairs(const SpmmArgs& a, const BlockPart& part, const Shor
 HWY_INLINE void run_short_part(const SpmmArgs& a, const BlockPart& part, ShortSlice& slice,
                                SliceAhead& ahead) {
   if (part.first_input != slice.first_input) slice.fill(a, part);
-  const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
-  if (!slice.tame || !whole) {
-    run_singly(a, part, a.block_shorts + part.first_weight);
-  } else if (part.opens) {
-    part.closes ? run_pairs<true, true>(a, part, slice, ahead)
-                : run_pairs<true, false>(a, part, slice, ahead);
-  } else {
-    part.closes ? run_pairs<false, true>(a, part, slice, ahead)
-                : run_pairs<false, false>(a, part, slice, ahead);
+  if (!slice.tame || !is_whole(a, part)) {
+    return run_singly(a, part, a.block_shorts + part.first_weight);
   }
+  with_ends(part, [&](auto opens, auto closes) HWY_ATTR {
+    run_pairs<decltype(opens)::value, decltype(closes)::value>(a, part, slice, ahead);
+  });
 }
 
 #endif  // ESPALIER_BFLOAT16_PAIRS

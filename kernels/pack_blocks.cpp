@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "kernels/half.hpp"
 #include "kernels/local_rows.hpp"
 #include "kernels/pack_runs.hpp"
 
@@ -190,7 +191,7 @@ class Builder {
     written_ += weights;
   }
 
-  // The upper halves of weights that are bfloat16 numbers. With an exponent of a or more they are
+  // The 16 bits of weights that are bfloat16 numbers. With an exponent of a or more they are
   // multiples of 2^(a - 7), so with inputs of 2^(-112 - a) and more all products and their sums are
   // multiples of the smallest normal number, 2^-126.
   void shorten() {
@@ -199,9 +200,7 @@ class Builder {
     blocked_.least_input = std::ldexp(1.0F, -112 - std::ilogb(least));
     blocked_.shorts.resize(blocked_.values.size());
     std::transform(blocked_.values.begin(), blocked_.values.end(), blocked_.shorts.begin(),
-                   [](float value) {
-                     return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16U);
-                   });
+                   float_to_bfloat16);
     blocked_.values = Storage<float>();
   }
 

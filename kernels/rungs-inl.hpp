@@ -10,8 +10,11 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include <type_traits>
+
 #include "kernels/avx2-inl.hpp"
 #include "kernels/epilogue-inl.hpp"
+#include "kernels/half.hpp"
 #include "kernels/spmm_args.hpp"
 
 // Registers hold a panel's row of sums four times, and the weights beside them.
@@ -34,6 +37,17 @@ struct RungView {
   const float* values;
   uint32_t count;  // of each row
 };
+
+// Where a part's weights begin.
+template <bool kIso>
+HWY_INLINE RungView first_view(const SpmmArgs& a, const BlockPart& part) {
+  return {a.block_indices + part.first_weight, a.block_values + (kIso ? 0 : part.first_weight), 0};
+}
+
+// Whether the range holds all rows of a part.
+HWY_INLINE bool is_whole(const SpmmArgs& a, const BlockPart& part) {
+  return part.row_begin >= a.row_begin && part.row_end <= a.row_end;
+}
 
 // Keeps the compiler from folding an address into each of its uses: an instruction with two address
 // registers takes two slots of the front end.
@@ -182,9 +196,8 @@ template <bool kOpens, bool kCloses, bool kIso>
 HWY_NOINLINE void run_rungs(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
   const float* in = a.in + part.first_input * kPanelWidth;
   const uint32_t* row = a.rung_rows + part.first_place;
-  RungView view = {a.block_indices + part.first_weight,
-                   a.block_values + (kIso ? 0 : part.first_weight), 0};
-  const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
+  RungView view = first_view<kIso>(a, part);
+  const bool whole = is_whole(a, part);
   for (int64_t r = part.begin; r < part.end; ++r) {
     view.count = a.rungs[r].count;
     const uint32_t* const end = row + a.rungs[r].rows;
@@ -306,8 +319,7 @@ template <bool kOpens, bool kCloses, bool kIso>
 HWY_NOINLINE void run_fours(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
   const float* in = a.in + part.first_input * kPanelWidth;
   const uint32_t* row = a.rung_rows + part.first_place;
-  RungView view = {a.block_indices + part.first_weight,
-                   a.block_values + (kIso ? 0 : part.first_weight), 0};
+  RungView view = first_view<kIso>(a, part);
   for (int64_t r = part.begin; r < part.end; ++r) {
     view.count = a.rungs[r].count;
     for (uint32_t left = a.rungs[r].rows; left > 0;) {
@@ -331,12 +343,7 @@ HWY_NOINLINE void run_fours(const SpmmArgs& a, const BlockPart& part, SliceAhead
 #endif  // ESPALIER_FOUR_ROWS
 
 HWY_INLINE float number_of(float weight) { return weight; }
-HWY_INLINE float number_of(uint16_t weight) {  // bfloat16
-  const uint32_t bits = uint32_t{weight} << 16U;
-  float number;
-  __builtin_memcpy(&number, &bits, sizeof(number));
-  return number;
-}
+HWY_INLINE float number_of(uint16_t weight) { return bfloat16_to_float(weight); }
 
 // Any rows, layout and target, weight by weight: where a range cuts through rows that stand side by
 // side, or registers are too few for them. `values`: the part's, or one for all.
@@ -377,21 +384,28 @@ template <bool kOpens, bool kCloses, bool kIso>
 HWY_INLINE void run_rung_rows(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
   if (a.rows_beside == 1) return run_rungs<kOpens, kCloses, kIso>(a, part, ahead);
 #ifdef ESPALIER_FOUR_ROWS
-  const bool whole = part.row_begin >= a.row_begin && part.row_end <= a.row_end;
-  if (whole) return run_fours<kOpens, kCloses, kIso>(a, part, ahead);
+  if (is_whole(a, part)) return run_fours<kOpens, kCloses, kIso>(a, part, ahead);
 #endif
   run_singly(a, part, a.block_values + (kIso ? 0 : part.first_weight));
 }
 
+// run(opens, closes), as types whose `value` is known when compiling.
+template <class Run>
+HWY_INLINE void with_ends(const BlockPart& part, Run run) {
+  constexpr std::true_type kYes;
+  constexpr std::false_type kNo;
+  if (part.opens) {
+    part.closes ? run(kYes, kYes) : run(kYes, kNo);
+  } else {
+    part.closes ? run(kNo, kYes) : run(kNo, kNo);
+  }
+}
+
 template <bool kIso>
 HWY_INLINE void run_rung_part(const SpmmArgs& a, const BlockPart& part, SliceAhead& ahead) {
-  if (part.opens) {
-    part.closes ? run_rung_rows<true, true, kIso>(a, part, ahead)
-                : run_rung_rows<true, false, kIso>(a, part, ahead);
-  } else {
-    part.closes ? run_rung_rows<false, true, kIso>(a, part, ahead)
-                : run_rung_rows<false, false, kIso>(a, part, ahead);
-  }
+  with_ends(part, [&](auto opens, auto closes) HWY_ATTR {
+    run_rung_rows<decltype(opens)::value, decltype(closes)::value, kIso>(a, part, ahead);
+  });
 }
 
 }  // namespace HWY_NAMESPACE

@@ -45,6 +45,8 @@ HWY_AFTER_NAMESPACE();
 #include <cmath>
 #include <stdexcept>
 
+#include "kernels/half.hpp"
+
 namespace espalier::kernels {
 
 HWY_EXPORT(add_pair);
@@ -56,30 +58,6 @@ namespace {
 std::int64_t machine_targets() {
   static const std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
   return targets;
-}
-
-// Sums whose bits tell apart in which order products are added and how often they are rounded.
-bool pairs_are_added_in_turn() {
-  constexpr std::uint32_t kTries = 256;
-  const auto number = [](std::uint32_t bits) { return std::bit_cast<float>(bits & 0xFFFF0000U); };
-  std::uint32_t bits = 1;
-  const auto draw = [&](std::uint32_t exponents) {  // of two bfloat16 numbers
-    bits = bits * 1664525U + 1013904223U;
-    const std::uint32_t high = (bits >> 8U) % exponents + 120,
-                        low = (bits >> 16U) % exponents + 120;
-    return (bits & 0x807F807FU) | high << 23U | low << 7U;
-  };
-  for (std::uint32_t i = 0; i < kTries; ++i) {
-    const std::uint32_t x = draw(16), y = draw(16);
-    float sum = std::bit_cast<float>(draw(16)), wanted = sum;
-    bool works = false;
-    HWY_DYNAMIC_DISPATCH(add_pair)(x, y, &sum, &works);
-    wanted = std::fma(number(x << 16U), number(y << 16U), std::fma(number(x), number(y), wanted));
-    if (!works || std::bit_cast<std::uint32_t>(sum) != std::bit_cast<std::uint32_t>(wanted)) {
-      return false;
-    }
-  }
-  return true;
 }
 
 }  // namespace
@@ -100,7 +78,31 @@ std::string target_name() {
   return hwy::TargetName(targets & -targets);
 }
 
-bool multiplies_bfloat16_pairs() { return pairs_are_added_in_turn(); }
+// By sums whose bits tell apart in which order products are added and how often they are rounded.
+bool multiplies_bfloat16_pairs() {
+  constexpr std::uint32_t kTries = 256, kExponents = 16, kLeastExponent = 120;
+  const auto high = [](std::uint32_t pair) {
+    return bfloat16_to_float(static_cast<std::uint16_t>(pair >> 16U));
+  };
+  const auto low = [&](std::uint32_t pair) { return high(pair << 16U); };
+  std::uint32_t bits = 1;
+  const auto draw = [&] {  // two bfloat16 numbers
+    bits = bits * 1664525U + 1013904223U;
+    const std::uint32_t first = (bits >> 8U) % kExponents + kLeastExponent;
+    const std::uint32_t second = (bits >> 16U) % kExponents + kLeastExponent;
+    return (bits & 0x807F807FU) | first << 23U | second << 7U;
+  };
+  for (std::uint32_t i = 0; i < kTries; ++i) {
+    const std::uint32_t x = draw(), y = draw();
+    const auto before = std::bit_cast<float>(draw());
+    float sum = before;
+    bool works = false;
+    HWY_DYNAMIC_DISPATCH(add_pair)(x, y, &sum, &works);
+    const float wanted = std::fma(low(x), low(y), std::fma(high(x), high(y), before));
+    if (!works || sum != wanted) return false;
+  }
+  return true;
+}
 
 int vector_floats() { return HWY_DYNAMIC_DISPATCH(floats_of_vector)(); }
 

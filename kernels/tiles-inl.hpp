@@ -292,8 +292,8 @@ HWY_INLINE void run_tile(const SpmmArgs& a, const Tile& tile, const TileView& vi
     return;
   }
   for (int64_t row = 0; row < height; ++row) {
-    if (tile.rows[row] >= a.row_begin && tile.rows[row] < a.row_end)
-      run_rows<1, 4>(a, view, row, ahead);
+    if (tile.rows[row] < a.row_begin || tile.rows[row] >= a.row_end) continue;
+    run_rows<1, 4>(a, view, row, ahead);
   }
 }
 
